@@ -1,0 +1,1 @@
+"""numaplace: memory that follows the CPUs. What users import; see README.md."""
