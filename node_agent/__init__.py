@@ -1,0 +1,1 @@
+"""The per-host agent: notices each change of home and moves pages."""

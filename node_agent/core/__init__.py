@@ -1,0 +1,1 @@
+"""Pure: detection, moves, pace and accounting; time arrives in events."""

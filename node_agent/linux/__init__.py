@@ -1,0 +1,1 @@
+"""Adapters to this host: tasks, residency, watchers, movers; on numaplace.kernel."""

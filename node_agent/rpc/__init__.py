@@ -1,0 +1,1 @@
+"""Adapters: the session to the scheduler and the local service on a Unix socket."""

@@ -1,0 +1,1 @@
+"""The central service: watches homes and pages on all hosts and decides what to move and when."""

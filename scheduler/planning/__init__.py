@@ -1,0 +1,1 @@
+"""Pure: a drift becomes a move or a reason not to."""

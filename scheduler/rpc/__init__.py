@@ -1,0 +1,1 @@
+"""Adapters: the gRPC services for agents and for people."""

@@ -1,0 +1,1 @@
+"""Adapters: where orders, outcomes and policies survive a crash."""
