@@ -19,6 +19,7 @@ HOST = Path("/")
 """The root of the running host; tests give the root of a captured one."""
 
 _CHUNK_BYTES = 16_384
+_DIGITS_MAX = 20  # of a 64-bit number
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
@@ -146,7 +147,7 @@ def parse_int(text: str, source: str, base: int = 10) -> int:
         KernelFormatError: it is anything else.
     """
     digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isalnum()):
+    if not (digits.isascii() and digits.isalnum()) or len(digits) > _DIGITS_MAX:
         raise KernelFormatError(source, text)
     try:
         return int(text, base)

@@ -30,7 +30,10 @@ _TAKES_A_PROCESS = frozenset({"migrate_pages", "move_pages"})
 
 
 class WritableBuffer(Protocol):
-    """Anything with a writable buffer: `array.array`, a `memoryview`; of a NumPy array give `.data`, which mypy knows."""
+    """Anything with a writable buffer: `array.array`, `bytearray`, `memoryview`, and a NumPy array by its `.data`.
+
+    A NumPy array itself works too, but on Python 3.11 its type stubs do not say so.
+    """
 
     def __buffer__(self, flags: int, /) -> memoryview:
         """Give the memory, as PEP 688 has it."""
