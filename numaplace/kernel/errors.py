@@ -48,6 +48,10 @@ class Unsupported(KernelCallError):  # noqa: N818 - says what happened
     """This kernel was built or started without the call, the file or the option."""
 
 
+class NoSuchFile(Unsupported):  # noqa: N818 - says what happened
+    """A file of sysfs, procfs or cgroupfs is not there: never was on this kernel, or its cgroup was removed."""
+
+
 class KernelFormatError(ValueError):
     """Kernel text (or a kernel structure) that does not have the documented form."""
 
@@ -79,8 +83,22 @@ _BY_CALL: dict[tuple[str, int], type[KernelCallError]] = {
     ("PAGEMAP_SCAN", errno.ENOTTY): Unsupported,
 }
 
+# Of files that are not a process's: ENODEV is a read of one whose cgroup was removed while it was open.
+_BY_FILE_ERRNO: dict[int, type[KernelCallError]] = {
+    errno.ENOENT: NoSuchFile,
+    errno.ENOTDIR: NoSuchFile,
+    errno.ENODEV: NoSuchFile,
+}
+
 
 def translate(call: str, number: int, pid: int | None = None) -> KernelCallError:
     """Return (not raise) the exception for an errno that a call left, about a pid where there is one."""
     kind = _BY_CALL.get((call, number)) or _BY_ERRNO.get(number, KernelCallError)
     return kind(call, number, pid)
+
+
+def translate_file(call: str, error: OSError) -> KernelCallError:
+    """Return the exception for what a file of sysfs, procfs or cgroupfs refused; for a process's see `files`."""
+    number = error.errno or errno.EIO
+    kind = _BY_FILE_ERRNO.get(number) or _BY_ERRNO.get(number, KernelCallError)
+    return kind(call, number)

@@ -11,7 +11,14 @@ import errno
 import os
 from pathlib import Path
 
-from numaplace.kernel.errors import KernelCallError, KernelFormatError, ProcessGone, Unsupported, translate
+from numaplace.kernel.errors import (
+    KernelCallError,
+    KernelFormatError,
+    ProcessGone,
+    Unsupported,
+    translate,
+    translate_file,
+)
 from numaplace.model.cpuset import parse_cpus, parse_nodes
 from numaplace.model.ids import Cpus, Nodes
 
@@ -51,32 +58,32 @@ def read_text(path: Path) -> str:
     """Return all of a file of sysfs, cgroupfs or the like.
 
     Raises:
-        Unsupported: there is no such file on this host, or the feature behind it is off.
+        NoSuchFile: there is no such file, on this kernel or any more.
+        Unsupported: the feature behind it is off.
         KernelCallError: any other refusal.
     """
     try:
         return decode(read_bytes(path))
     except OSError as error:
-        number = errno.ENOSYS if error.errno in _MISSING else (error.errno or errno.EIO)
-        raise translate(f"reading {path}", number) from error
+        raise translate_file(f"reading {path}", error) from error
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a kernel file in one `write(2)`, as the kernel parses each write on its own.
 
     Raises:
-        Unsupported: there is no such file on this host.
+        NoSuchFile: there is no such file, on this kernel or any more.
         KernelCallError: the kernel refused the words (EINVAL, EBUSY, ENOSPC) or the writer (`Denied`).
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        # O_TRUNC means nothing to the kernel's files, and keeps a captured host's from mixing old text with new.
+        descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
         try:
             os.write(descriptor, os.fsencode(text))
         finally:
             os.close(descriptor)
     except OSError as error:
-        number = errno.ENOSYS if error.errno in _MISSING else (error.errno or errno.EIO)
-        raise translate(f"writing {text!r} to {path}", number) from error
+        raise translate_file(f"writing {text!r} to {path}", error) from error
 
 
 def read_process(root: Path, pid: int, name: str) -> bytes:

@@ -7,6 +7,7 @@ build nothing that is not asked for. Formats: proc_pid_stat(5), proc_pid_schedst
 Threads: a `name` such as `task/TID/stat` is read through the functions that take `tid`.
 """
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,5 +185,5 @@ def _in_task(name: str, tid: int | None) -> str:
 def _filled(data: bytes, pid: int, name: str) -> bytes:
     """Return the content, unless it is empty: that is how some files say that the process has just gone."""
     if not data:
-        raise ProcessGone(f"reading {name}", 3, pid)
+        raise ProcessGone(f"reading {name}", errno.ESRCH, pid)
     return data
