@@ -1,0 +1,120 @@
+"""When to sweep next: at once for the first hint, together for a burst, and now and then without any.
+
+A sweep is cheap but not free, and hints may come by the thousand, so each kind of sweep has a share of one core that it
+may cost: its measured duration, divided by that share, is the least time between two of its kind. Rules kept:
+
+- The first hint after quiet is answered at once; more of them wait for the gap, and are answered by one sweep.
+- A hint may come just before its effect (an exiting process is still listed), so an echo follows the last one.
+- Without watchers the period is the latency, so it is short; with them it is a safety net.
+- However slow the host, the shares hold: periods stretch.
+"""
+
+from collections.abc import Container
+from dataclasses import dataclass
+
+from node_agent.core.facts import Hint
+
+
+@dataclass(frozen=True, slots=True)
+class RhythmSettings:
+    """Times in seconds; shares of one core.
+
+    ``burst_gap_s``: least time between sweeps that hints ask for. ``structural_gap_s``: the same for structural ones.
+    """
+
+    watched_period_s: float = 1.0
+    blind_period_s: float = 0.15
+    structural_period_s: float = 5.0
+    burst_gap_s: float = 0.005
+    structural_gap_s: float = 0.05
+    echo_s: float = 0.025
+    rest_share: float = 0.002
+    blind_share: float = 0.01
+    hinted_share: float = 0.10
+    structural_share: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The next sweep: when, on the clock that the rhythm is told, and of which kind."""
+
+    at_s: float
+    structural: bool
+
+
+class _Kind:
+    """One kind of sweep: when it last ended, what it costs, since when one is wanted, when its echo is due."""
+
+    def __init__(self) -> None:
+        self.ended_s: float | None = None
+        self.cost_s = 0.0
+        self.wanted_s: float | None = None
+        self.echo_s: float | None = None
+
+    def ran(self, started_s: float, ended_s: float, echo_s: float) -> None:
+        """A sweep answers what was wanted before it began."""
+        cost = ended_s - started_s
+        self.cost_s = cost if self.ended_s is None else 0.75 * self.cost_s + 0.25 * cost
+        self.ended_s = ended_s
+        if self.wanted_s is not None and self.wanted_s <= started_s:
+            self.wanted_s = None
+            self.echo_s = ended_s + echo_s
+        elif self.echo_s is not None and self.echo_s <= started_s:
+            self.echo_s = None
+
+    def due_s(self, period_s: float, rest_share: float, gap_s: float, share: float) -> float:
+        if self.ended_s is None:
+            return 0.0
+        at_rest_s = self.ended_s + max(period_s, self.cost_s / rest_share)
+        soonest_s = self.ended_s + max(gap_s, self.cost_s / share)
+        asked = [max(at_s, soonest_s) for at_s in (self.wanted_s, self.echo_s) if at_s is not None]
+        return min([at_rest_s, *asked])
+
+
+class Rhythm:
+    """Decides when to sweep. Times are on any one monotonic clock; nothing here reads it."""
+
+    def __init__(self, settings: RhythmSettings | None = None, *, watched: bool = True) -> None:
+        self._settings = settings or RhythmSettings()
+        self._watched = watched
+        self._light = _Kind()
+        self._structural = _Kind()
+
+    def watched(self, *, watched: bool) -> None:
+        """Say whether there are watchers, or only the sweep."""
+        self._watched = watched
+
+    def hinted(self, hint: Hint, now_s: float) -> None:
+        """A hint came: look soon."""
+        kind = self._structural if hint.structural else self._light
+        if kind.wanted_s is None:
+            kind.wanted_s = now_s
+
+    def swept(self, started_s: float, ended_s: float, *, structural: bool) -> None:
+        """A sweep ended; a structural one is a light one as well."""
+        for kind in (self._structural, self._light) if structural else (self._light,):
+            kind.ran(started_s, ended_s, self._settings.echo_s)
+
+    def due(self) -> Due:
+        """The next sweep to make; one that is due in the past is to be made now."""
+        light_s, structural_s = self._light_s(), self._structural_s()
+        # A light sweep just before a structural one would be made twice.
+        structural = structural_s <= light_s + self._settings.burst_gap_s
+        return Due(min(light_s, structural_s), structural)
+
+    def _light_s(self) -> float:
+        s = self._settings
+        period_s, share = (s.watched_period_s, s.rest_share) if self._watched else (s.blind_period_s, s.blind_share)
+        return self._light.due_s(period_s, share, s.burst_gap_s, s.hinted_share)
+
+    def _structural_s(self) -> float:
+        s = self._settings
+        return self._structural.due_s(s.structural_period_s, s.rest_share, s.structural_gap_s, s.structural_share)
+
+
+def matters(hint: Hint, followed: Container[int]) -> bool:
+    """Whether a hint is worth a sweep, given the pids of all followed processes.
+
+    Processes fork and exit all over a host; those that nobody follows matter to nobody.
+    """
+    return not hint.structural or hint.pid is None or hint.pid in followed
