@@ -231,14 +231,14 @@ def _not_worth(s: Situation, remote: int, movable: int) -> Verdict | None:
         words = f"others migrate {s.others_pages_per_s:.0f} pages/s on this host; not fighting them"
         if s.now_s < s.changed_s + SETTLE_S_MAX:
             return _wait(Reason.OTHERS_MOVING, s.now_s + BUSY_RETRY_S, words, remote)
-    gain_s, cost_s = _gain_s(s, movable), s.costs.predicted_s(movable) * MOVE_INTERFERENCE
-    if gain_s < cost_s:
-        words = f"moving {_mib(movable)} would cost the job {cost_s:.1f} s and gain it {gain_s:.1f} s"
+    gained_s, cost_s = gain_s(s, movable), s.costs.predicted_s(movable) * MOVE_INTERFERENCE
+    if gained_s < cost_s:
+        words = f"moving {_mib(movable)} would cost the job {cost_s:.1f} s and gain it {gained_s:.1f} s"
         return _leave(Reason.NOT_WORTH_IT, words, remote)
     return None
 
 
-def _gain_s(s: Situation, movable: int) -> float:
+def gain_s(s: Situation, movable: int) -> float:
     """Seconds that the job saves over the rest of its expected life."""
     farthest = max(
         (min(s.topology.distance(home, node) for home in s.task.home.nodes) for node in s.task.residency.by_node),
