@@ -26,7 +26,23 @@ _MOUNT_FIELDS_MIN = 6
 
 # What tells a v1 mount's controllers from its other options (/proc/cgroups leaves out what v1 does not have any more).
 _V1_CONTROLLERS = frozenset(
-    "blkio cpu cpuacct cpuset debug devices freezer hugetlb memory misc net_cls net_prio perf_event pids rdma".split()
+    {
+        "blkio",
+        "cpu",
+        "cpuacct",
+        "cpuset",
+        "debug",
+        "devices",
+        "freezer",
+        "hugetlb",
+        "memory",
+        "misc",
+        "net_cls",
+        "net_prio",
+        "perf_event",
+        "pids",
+        "rdma",
+    }
 )
 
 

@@ -48,7 +48,7 @@ class Unsupported(KernelCallError):  # noqa: N818 - says what happened
     """This kernel was built or started without the call, the file or the option."""
 
 
-class NoSuchFile(Unsupported):  # noqa: N818 - says what happened
+class NoSuchFile(Unsupported):
     """A file of sysfs, procfs or cgroupfs is not there: never was on this kernel, or its cgroup was removed."""
 
 
