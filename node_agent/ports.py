@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from node_agent.core.facts import Hint, Measured, ProcessRef, Sweep, TaskFacts
+from node_agent.core.facts import Hint, Measured, ProcessRef, Remembered, Sweep, TaskFacts
 from numaplace.model.ids import JobId, MoveId
 from numaplace.model.job import ChangeSource
 from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveProgress
@@ -33,8 +33,12 @@ class TaskSource(Protocol):
         """
         ...
 
+    def find(self, *, pid: int | None = None, cgroup: str | None = None) -> TaskFacts:
+        """What a process tree or a cgroup looks like now, followed or not. Raises LookupError if it is not there."""
+        ...
+
     def adopt(self, job: JobId, *, pid: int | None = None, cgroup: str | None = None) -> TaskFacts:
-        """Follow a process tree or a cgroup under this name from now on. Raises ProcessGone or ValueError."""
+        """Follow a process tree or a cgroup under this name from now on. Raises LookupError or ValueError."""
         ...
 
     def release(self, job: JobId) -> int:
@@ -109,16 +113,6 @@ class Mover(Protocol):
     def move(self, job: MoveJob, control: MoveControl) -> MoveOutcome:
         """Carry the order out. Never raises for what the kernel or the job does: that is an outcome."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """What the journal holds: orders accepted and not finished, outcomes not acknowledged, ids of finished orders."""
-
-    open_moves: tuple[MoveOrder, ...] = ()
-    outcomes: tuple[MoveOutcome, ...] = ()
-    finished: frozenset[MoveId] = frozenset()
-    policies: PolicySet | None = None
 
 
 class Journal(Protocol):

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-from numaplace.model.ids import Cpus, JobId, NodeId, Nodes, TaskId
+from numaplace.model.ids import Cpus, JobId, MoveId, NodeId, Nodes, TaskId
 from numaplace.model.job import Actor, ChangeSource, MemoryPolicy
+from numaplace.model.move import MoveOrder, MoveOutcome
 from numaplace.model.residency import Residency
+from numaplace.model.session import PolicySet
 from numaplace.model.topology import Topology
 
 
@@ -21,7 +23,7 @@ class TaskFacts:
     """What a sweep learned of one task.
 
     ``cpus``: the union of its threads' effective affinities. ``mems``: the nodes its cpuset allows. ``started_s``:
-    the start of its oldest process on the boot-time clock.
+    the start of its oldest process on the boot-time clock. ``uid``: the owner of its processes, 0 if they have several.
     """
 
     id: TaskId
@@ -76,3 +78,18 @@ class Room:
     node: NodeId
     free_bytes: int
     free_thp: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What an earlier run of the agent left in its journal.
+
+    Orders accepted and not finished, outcomes not acknowledged, ids of finished orders, the last policies, and
+    whether the kernel still is the same boot.
+    """
+
+    open_moves: tuple[MoveOrder, ...] = ()
+    outcomes: tuple[MoveOutcome, ...] = ()
+    finished: frozenset[MoveId] = frozenset()
+    policies: PolicySet | None = None
+    same_boot: bool = True

@@ -1,0 +1,236 @@
+"""The agent's brain: facts about the host and words of the scheduler in, instructions out, one mutating method.
+
+Rules it keeps:
+- An order is accepted once by its id, ends once, and its outcome is repeated until acknowledged.
+- A task is moved by one mover at a time, and only towards the home it has now: a newer home ends the move.
+- Without a session, after a short grace, the agent follows by the last policies it was given and reports later.
+
+The shell opens a session only after the first sweep, so a snapshot is always the truth.
+"""
+
+from collections.abc import Iterator
+
+from node_agent.core.desk import Desk, Limits
+from node_agent.core.detector import Detector, TaskAppeared
+from node_agent.core.events import (
+    AbilitiesKnown,
+    Do,
+    Event,
+    JournalPolicies,
+    LoadMeasured,
+    MeasurePages,
+    MoverEnded,
+    MoverProgressed,
+    PagesMeasured,
+    Publish,
+    Send,
+    SessionClosed,
+    SessionOpened,
+    Swept,
+    Told,
+    WakeAt,
+    Woke,
+)
+from node_agent.core.facts import Remembered
+from node_agent.core.followed import Followed, Surroundings
+from node_agent.core.orders import Orders
+from numaplace.model.ids import MoveId, TaskId
+from numaplace.model.job import HomeChange
+from numaplace.model.move import MoveOrder, MoveOutcome
+from numaplace.model.session import (
+    Abilities,
+    AcknowledgeOutcome,
+    CancelMove,
+    HostLoad,
+    Instruction,
+    Measure,
+    PolicySet,
+    ResidencyMeasured,
+    Resync,
+    Snapshot,
+    TaskGone,
+    Welcome,
+)
+from numaplace.model.topology import Topology
+from numaplace.model.worth import Action, HostCosts, judge
+
+ALONE_GRACE_S = 3.0
+"""A scheduler that is away for less is not missed: its orders come after the reconnect."""
+
+
+class AgentCore:
+    """The state of one agent. Only :meth:`handle` changes it; ``instance`` makes the ids of its own orders unique."""
+
+    def __init__(self, instance: str, remembered: Remembered | None = None, limits: Limits | None = None) -> None:
+        self._remembered = remembered or Remembered()
+        self._instance = instance
+        self._limits = limits or Limits()
+        self.policies = self._remembered.policies or PolicySet()
+        self.tasks: dict[TaskId, Followed] = {}
+        self.topology = Topology(())
+        self.abilities = Abilities()
+        self.load = HostLoad()
+        self.in_session = False
+        self._costs = HostCosts()
+        self._swept = False
+        self._alone_since_s: float | None = None
+        self._own_orders = 0
+        self._detector = Detector()
+        self.orders = Orders()
+        self.orders.recall(self._remembered.finished, self._remembered.outcomes)
+        self._desk = Desk(self.orders, self._limits, self.tasks.get)
+
+    def handle(self, event: Event, now_s: float) -> list[Do]:
+        """Take in one event at one time (boot-time seconds); returns what is to be done, in order."""
+        done = list(self._dispatch(event, now_s))
+        if self._swept:
+            done += self._follow_alone(now_s)
+            done += self._desk.start_waiting(self.topology)
+            done += self._measure_due(now_s)
+        return done
+
+    def _dispatch(self, event: Event, now_s: float) -> Iterator[Do]:
+        match event:
+            case Swept():
+                yield from self._take_sweep(event, now_s)
+            case PagesMeasured():
+                yield from self._take_pages(event, now_s)
+            case LoadMeasured(load):
+                self.load = load
+                yield Send(load)
+            case AbilitiesKnown(abilities):
+                self.abilities = abilities
+            case SessionOpened():
+                self.in_session, self._alone_since_s = True, None
+                yield Send(self.snapshot(now_s))
+            case SessionClosed():
+                yield from self._begin_alone(now_s)
+            case Told(instruction):
+                yield from self._obey(instruction, now_s)
+            case MoverProgressed(progress):
+                yield Send(progress)
+                yield Publish(progress)
+            case MoverEnded(outcome):
+                yield from self._end_move(outcome, now_s)
+            case Woke():
+                pass
+
+    def _take_sweep(self, event: Swept, now_s: float) -> Iterator[Do]:
+        moved_in = event.sweep.topology != self.topology
+        self.topology = event.sweep.topology
+        for facts in event.sweep.tasks:
+            if facts.id in self.tasks:
+                self.tasks[facts.id].facts = facts
+        for hint in event.hints:
+            self._detector.note(hint, event.sweep.at_s)
+        for seen in self._detector.observe(event.sweep):
+            match seen:
+                case TaskAppeared(facts, home):
+                    self.tasks[facts.id] = Followed(facts, home, home.nodes, now_s)
+                    yield Send(self.tasks[facts.id].as_task(now_s))
+                case HomeChange():
+                    self.tasks[seen.task].change(seen, now_s)
+                    yield Send(seen)
+                    yield Publish(seen)
+                    yield from self._desk.home_changed(self.tasks[seen.task])
+                case TaskGone(task):
+                    del self.tasks[task]
+                    yield Send(seen)
+        if not self._swept:
+            self._swept = True
+            yield from self._desk.resume(self._remembered.open_moves, same_boot=self._remembered.same_boot)
+            yield from self._begin_alone(now_s)
+        elif moved_in:
+            yield Send(self.snapshot(now_s))
+
+    def _take_pages(self, event: PagesMeasured, now_s: float) -> Iterator[Do]:
+        task = self.tasks.get(event.task)
+        if task is None:
+            return
+        before, new = task.measured, event.measured
+        task.locate(new, event.stuck, now_s, event.seconds)
+        policy_is_news = before is None or (
+            (before.memory_policy, before.policy_nodes) != (new.memory_policy, new.policy_nodes)
+        )
+        if policy_is_news:
+            yield Send(task.as_task(now_s))
+        yield Send(ResidencyMeasured(event.task, new.residency, event.stuck))
+
+    def _obey(self, instruction: Instruction, now_s: float) -> Iterator[Do]:
+        match instruction:
+            case MoveOrder():
+                yield from self._desk.take(instruction, can_move=self.abilities.can_move)
+            case CancelMove(move, reason):
+                yield from self._desk.cancel(move, reason)
+            case AcknowledgeOutcome(move):
+                yield from self._desk.acknowledge(move)
+            case PolicySet() as policies:
+                yield from self._take_policies(policies)
+            case Welcome(policies):
+                yield from self._take_policies(policies)
+            case Resync():
+                yield Send(self.snapshot(now_s))
+            case Measure(task):
+                if task in self.tasks:
+                    self.tasks[task].measure_due_s = now_s
+
+    def _take_policies(self, policies: PolicySet) -> Iterator[Do]:
+        if policies != self.policies:
+            self.policies = policies
+            yield JournalPolicies(policies)
+
+    def _end_move(self, outcome: MoveOutcome, now_s: float) -> Iterator[Do]:
+        self._costs = self._costs.learned_from(outcome.moved_bytes, outcome.seconds)
+        if outcome.task in self.tasks:
+            self.tasks[outcome.task].end_move(outcome, now_s)
+        yield from self._desk.ended(outcome)
+
+    def _measure_due(self, now_s: float) -> Iterator[Do]:
+        """Locate pages that were not located for long, few tasks at a time, and none that is being moved."""
+        places = self._limits.measurements_max - sum(task.measuring for task in self.tasks.values())
+        idle = [t for t in self.tasks.values() if not t.measuring and self.orders.active(t.facts.id) is None]
+        for task in sorted(idle, key=lambda t: t.measure_due_s)[: max(0, places)]:
+            if task.measure_due_s > now_s:
+                yield WakeAt(task.measure_due_s)
+            else:
+                task.measuring = True
+                yield MeasurePages(task.facts.id, task.facts.processes)
+
+    # Alone
+
+    def _begin_alone(self, now_s: float) -> Iterator[Do]:
+        if not self.in_session and self._alone_since_s is not None:
+            return
+        self.in_session, self._alone_since_s = False, now_s
+        yield WakeAt(now_s + ALONE_GRACE_S)
+
+    def _follow_alone(self, now_s: float) -> Iterator[Do]:
+        if self._alone_since_s is None or now_s < self._alone_since_s + ALONE_GRACE_S:
+            return
+        for task in self.tasks.values():
+            if not self.orders.of_task(task.facts.id):
+                yield from self._judge_alone(task, now_s)
+
+    def _judge_alone(self, task: Followed, now_s: float) -> Iterator[Do]:
+        policy = self.policies.of(task.facts.job)
+        open_moves = len(self.orders.open_orders)
+        around = Surroundings(self.topology, self.load, self._costs, open_moves, self._limits.movers_max)
+        verdict = judge(task.situation(now_s, policy, around))
+        if verdict.not_before_s is not None:
+            yield WakeAt(verdict.not_before_s)
+        elif verdict.action is Action.MOVE and self.abilities.can_move:
+            self._own_orders += 1
+            move = MoveId(f"alone-{self._instance}-{self._own_orders}")
+            order = MoveOrder(move, task.facts.id, task.home.nodes, task.previous_home, task.home.version, policy)
+            yield from self._desk.take(order, can_move=True)
+
+    def snapshot(self, now_s: float) -> Snapshot:
+        """The whole truth about the host."""
+        return Snapshot(
+            topology=self.topology,
+            abilities=self.abilities,
+            tasks=tuple(task.as_task(now_s) for task in self.tasks.values()),
+            load=self.load,
+            open_moves=self.orders.open_orders,
+            outcomes=self.orders.unacknowledged,
+        )

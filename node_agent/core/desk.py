@@ -1,0 +1,164 @@
+"""Where orders are taken in, turned down, started, ended early and closed: the rules around the order table.
+
+Every path that ends an order goes through the journal before it is reported, in that order.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from node_agent.core.events import (
+    CancelMover,
+    Do,
+    JournalAccept,
+    JournalAcknowledge,
+    JournalFinish,
+    Publish,
+    Send,
+    StartMover,
+)
+from node_agent.core.followed import Followed
+from node_agent.core.orders import Orders
+from numaplace.model.ids import MoveId, TaskId
+from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveState
+from numaplace.model.residency import Residency
+from numaplace.model.session import MoveAccepted
+from numaplace.model.topology import Topology
+
+UNKNOWN_TASK = TaskId("unknown")
+"""The task of an order that never arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the agent allows itself at a time."""
+
+    movers_max: int = 2
+    measurements_max: int = 1
+    orders_max: int = 4096
+
+
+class Desk:
+    """Orders and the rules around them; ``task`` looks up a followed task by its id."""
+
+    def __init__(self, orders: Orders, limits: Limits, task: Callable[[TaskId], Followed | None]) -> None:
+        self.orders = orders
+        self._limits = limits
+        self._task = task
+
+    def take(self, order: MoveOrder, *, can_move: bool) -> Iterator[Do]:
+        """An order came in: accept it, turn it down, or answer a repeated one as before."""
+        outcome = self.orders.outcome(order.id)
+        if self.orders.is_open(order.id):
+            yield Send(MoveAccepted(order.id))
+        elif outcome is not None:
+            yield Send(outcome)
+        elif not self.orders.known(order.id):
+            refusal = self._refusal(order, can_move=can_move)
+            if refusal is not None:
+                yield from self._turn_down(MoveOutcome(order.id, order.task, *refusal))
+            else:
+                yield from self._accept(order)
+
+    def _refusal(self, order: MoveOrder, *, can_move: bool) -> tuple[MoveState, str] | None:
+        task = self._task(order.task)
+        if task is None:
+            return MoveState.REFUSED, "no such task on this host"
+        if task.home.nodes != order.home:
+            return MoveState.SUPERSEDED, _superseded_by_home(task)
+        if len(self.orders.open_orders) >= self._limits.orders_max:
+            return MoveState.REFUSED, "too many orders are open on this host"
+        if not can_move:
+            return MoveState.REFUSED, "the agent may not move pages here; numaplace status says what it lacks"
+        return None
+
+    def _turn_down(self, outcome: MoveOutcome) -> Iterator[Do]:
+        self.orders.turn_down(outcome)
+        yield JournalFinish(outcome)
+        yield Send(outcome)
+
+    def _accept(self, order: MoveOrder) -> Iterator[Do]:
+        self.orders.accept(order)
+        yield JournalAccept(order)
+        yield Send(MoveAccepted(order.id))
+        yield Publish(order)
+        for older in self.orders.of_task(order.task):
+            if older.id != order.id:
+                yield from self.end_early(older, f"superseded: by {order.id}")
+
+    def resume(self, orders: Iterable[MoveOrder], *, same_boot: bool) -> Iterator[Do]:
+        """Orders that an earlier run accepted: go on where that still makes sense, else say how they ended."""
+        for order in orders:
+            self.orders.accept(order)
+            task = self._task(order.task)
+            if not same_boot:
+                yield from self._close(order, MoveState.FAILED, "the host was rebooted before the move ended")
+            elif task is not None and task.home.nodes != order.home:
+                yield from self._close(order, MoveState.SUPERSEDED, _superseded_by_home(task))
+
+    def home_changed(self, task: Followed) -> Iterator[Do]:
+        """Moves towards an older home end."""
+        for order in self.orders.of_task(task.facts.id):
+            if order.home != task.home.nodes:
+                yield from self.end_early(order, _superseded_by_home(task))
+
+    def cancel(self, move: MoveId, reason: str) -> Iterator[Do]:
+        """End an order early, whatever its state; one that never arrived is turned down for good."""
+        order = next((o for o in self.orders.open_orders if o.id == move), None)
+        outcome = self.orders.outcome(move)
+        if order is not None:
+            yield from self.end_early(order, reason or "cancelled")
+        elif outcome is not None:
+            yield Send(outcome)
+        elif not self.orders.known(move):
+            yield from self._turn_down(
+                MoveOutcome(move, UNKNOWN_TASK, MoveState.CANCELLED, "cancelled before it arrived")
+            )
+
+    def end_early(self, order: MoveOrder, reason: str) -> Iterator[Do]:
+        """Ask its mover to end, or close it if none has begun."""
+        state = self.orders.state(order.id)
+        if state is MoveState.RUNNING:
+            self.orders.cancelling(order.id)
+            yield CancelMover(order.id, reason)
+        elif state is MoveState.ACCEPTED:
+            final = MoveState.SUPERSEDED if reason.startswith("superseded") else MoveState.CANCELLED
+            yield from self._close(order, final, reason)
+
+    def ended(self, outcome: MoveOutcome) -> Iterator[Do]:
+        """A mover is done."""
+        self.orders.end(outcome)
+        yield from self._publish_end(outcome)
+
+    def _close(self, order: MoveOrder, state: MoveState, words: str) -> Iterator[Do]:
+        """End an order that no mover works on."""
+        task = self._task(order.task)
+        residency = task.residency if task else Residency()
+        remote = residency.remote_bytes(order.home, order.policy.kinds)
+        left = {LeftReason.NOT_REACHED: remote} if remote else {}
+        outcome = MoveOutcome(order.id, order.task, state, words, left=left, residency=residency)
+        self.orders.end(outcome)
+        yield from self._publish_end(outcome)
+
+    def _publish_end(self, outcome: MoveOutcome) -> Iterator[Do]:
+        yield JournalFinish(outcome)
+        yield Send(outcome)
+        yield Publish(outcome)
+
+    def acknowledge(self, move: MoveId) -> Iterator[Do]:
+        """The scheduler has the outcome."""
+        if self.orders.acknowledge(move):
+            yield JournalAcknowledge(move)
+
+    def start_waiting(self, topology: Topology) -> Iterator[Do]:
+        """Start what may start now."""
+        for order in self.orders.startable(self._limits.movers_max):
+            task = self._task(order.task)
+            if task is None:
+                yield from self._close(order, MoveState.FAILED, "the task ended before its move began")
+            else:
+                self.orders.start(order.id)
+                yield StartMover(order, task.facts, topology)
+
+
+def _superseded_by_home(task: Followed) -> str:
+    return f"superseded: its home is now {sorted(task.home.nodes)}"

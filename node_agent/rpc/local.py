@@ -1,0 +1,227 @@
+"""What the agent offers the processes of its own host: see protos/numaplace/v1/local.proto.
+
+One instance serves one uid (see peers.py). Reads go to the core's state, which lives on the same event loop; whatever
+asks the kernel goes through :class:`Hands`, which the bootstrap fills and which work on threads of their own.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+import grpc
+
+from node_agent.core.agent import AgentCore
+from node_agent.core.facts import Measured, ProcessRef, TaskFacts
+from node_agent.rpc.peers import may_see
+from numaplace import __version__, wire
+from numaplace.model.ids import JobId, TaskId
+from numaplace.model.job import Home, HomeChange, Task
+from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveProgress
+from numaplace.model.session import Report
+from numaplace.v1 import local_pb2, local_pb2_grpc, types_pb2
+
+WATCHERS_MAX = 64
+EVENTS_MAX = 1024
+
+Located = tuple[Measured, Mapping[LeftReason, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What the service asks of the rest of the agent. ``find`` and ``adopt`` raise LookupError or ValueError."""
+
+    now_s: Callable[[], float]
+    connected: Callable[[], bool]
+    find: Callable[[int | None, str | None], Awaitable[TaskFacts]]
+    locate: Callable[[tuple[ProcessRef, ...]], Awaitable[Located]]
+    adopt: Callable[[JobId, int | None, str | None], Awaitable[TaskFacts]]
+    release: Callable[[JobId], Awaitable[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """The host's name and the scheduler's address, for the status."""
+
+    host: str
+    scheduler: str
+
+
+class Publisher:
+    """Hands every change, order, progress and outcome to whoever watches; a watcher that is too slow loses some."""
+
+    def __init__(self) -> None:
+        self._watchers: set[asyncio.Queue[Report | MoveOrder]] = set()
+
+    def publish(self, what: Report | MoveOrder) -> None:
+        """Tell all watchers."""
+        for queue in self._watchers:
+            if not queue.full():
+                queue.put_nowait(what)
+
+    async def watch(self) -> AsyncIterator[Report | MoveOrder]:
+        """Everything from now on. Raises OverflowError if too many watch already."""
+        if len(self._watchers) >= WATCHERS_MAX:
+            raise OverflowError(f"{WATCHERS_MAX} watchers are the limit")
+        queue: asyncio.Queue[Report | MoveOrder] = asyncio.Queue(EVENTS_MAX)
+        self._watchers.add(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._watchers.discard(queue)
+
+
+class LocalService(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # generated stubs carry no types
+    """The service as one uid sees it."""
+
+    def __init__(self, uid: int, core: AgentCore, hands: Hands, publisher: Publisher, about: About) -> None:
+        self._uid = uid
+        self._core = core
+        self._hands = hands
+        self._publisher = publisher
+        self._about = about
+
+    async def GetStatus(self, _request: local_pb2.GetStatusRequest, _context: object) -> local_pb2.AgentStatus:
+        """What the agent is and does."""
+        core = self._core
+        return local_pb2.AgentStatus(
+            host=self._about.host,
+            version=__version__,
+            topology=wire.topology_to_proto(core.topology),
+            abilities=wire.abilities_to_proto(core.abilities),
+            load=wire.load_to_proto(core.load),
+            connected=self._hands.connected(),
+            scheduler=self._about.scheduler,
+            tasks=len(core.tasks),
+            threads=sum(task.facts.threads for task in core.tasks.values()),
+            moves_open=len(core.orders.open_orders),
+            outcomes_unacknowledged=len(core.orders.unacknowledged),
+        )
+
+    async def ListTasks(self, _request: local_pb2.ListTasksRequest, _context: object) -> local_pb2.ListTasksResponse:
+        """The caller's tasks."""
+        now_s = self._hands.now_s()
+        mine = [task.as_task(now_s) for task in self._core.tasks.values() if may_see(self._uid, task.facts.uid)]
+        return local_pb2.ListTasksResponse(tasks=[wire.task_to_proto(task) for task in mine])
+
+    async def ShowTask(self, request: local_pb2.ShowTaskRequest, context: "_Context") -> local_pb2.ShowTaskResponse:
+        """Locate a task's pages now; anything that runs may be asked for, followed or not."""
+        facts = self._followed(request) or await self._found(request.pid or None, request.cgroup or None, context)
+        await self._demand(facts, context)
+        measured, stuck = await self._hands.locate(facts.processes)
+        task = self._described(facts, measured)
+        return local_pb2.ShowTaskResponse(
+            task=wire.task_to_proto(task),
+            locality=task.residency.locality(task.home.nodes),
+            stuck=wire.left_to_proto(stuck),
+        )
+
+    async def Adopt(self, request: local_pb2.AdoptRequest, context: "_Context") -> types_pb2.Task:
+        """Follow from now on what the caller names, if all of it is the caller's."""
+        pid, cgroup = request.pid or None, request.cgroup or None
+        if not request.job:
+            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, "give the job a name")
+        await self._demand(await self._found(pid, cgroup, context), context)
+        try:
+            facts = await self._hands.adopt(JobId(request.job), pid, cgroup)
+        except (LookupError, ValueError) as error:
+            await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        return wire.task_to_proto(self._described(facts, None))
+
+    async def Release(self, request: local_pb2.ReleaseRequest, context: "_Context") -> local_pb2.ReleaseResponse:
+        """Stop following what was adopted under this name."""
+        for task in self._core.tasks.values():
+            if task.facts.job == request.job:
+                await self._demand(task.facts, context)
+        return local_pb2.ReleaseResponse(released=await self._hands.release(JobId(request.job)))
+
+    async def WatchMoves(
+        self, _request: local_pb2.WatchLocalMovesRequest, context: "_Context"
+    ) -> AsyncIterator[local_pb2.LocalMoveEvent]:
+        """What happens to the caller's tasks."""
+        moves: dict[str, TaskId] = {order.id: order.task for order in self._core.orders.open_orders}
+        try:
+            async for what in self._publisher.watch():
+                if isinstance(what, MoveOrder):
+                    moves[what.id] = what.task
+                event = _event(what)
+                task = self._core.tasks.get(_task_of(what, moves))
+                if event is not None and (self._uid == 0 or (task and may_see(self._uid, task.facts.uid))):
+                    yield event
+                if isinstance(what, MoveOutcome):
+                    moves.pop(what.move, None)
+        except OverflowError as error:
+            await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+
+    def _followed(self, request: local_pb2.ShowTaskRequest) -> TaskFacts | None:
+        target = request.WhichOneof("target")
+        for facts in (task.facts for task in self._core.tasks.values()):
+            named = {"task": facts.id, "job": facts.job, "cgroup": facts.cgroup}.get(target or "")
+            if named == getattr(request, target or "task") or (
+                target == "pid" and any(process.pid == request.pid for process in facts.processes)
+            ):
+                return facts
+        return None
+
+    async def _found(self, pid: int | None, cgroup: str | None, context: "_Context") -> TaskFacts:
+        if (pid is None) == (cgroup is None):
+            await _abort(context, grpc.StatusCode.NOT_FOUND, "not followed here; name a pid or a cgroup instead")
+        try:
+            return await self._hands.find(pid, cgroup)
+        except (LookupError, ValueError) as error:
+            await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
+
+    async def _demand(self, facts: TaskFacts, context: "_Context") -> None:
+        if not may_see(self._uid, facts.uid):
+            await _abort(context, grpc.StatusCode.PERMISSION_DENIED, "some of its processes belong to another user")
+
+    def _described(self, facts: TaskFacts, measured: Measured | None) -> Task:
+        followed = self._core.tasks.get(facts.id)
+        if followed is not None:
+            task = followed.as_task(self._hands.now_s())
+        else:
+            home = self._core.topology.home_of(facts.cpus)
+            age_s = max(0.0, self._hands.now_s() - facts.started_s)
+            task = Task(
+                facts.id, facts.job, facts.command, facts.cpus, facts.mems, Home(home, 1), home,
+                len(facts.processes), facts.threads, age_s, cgroup=facts.cgroup, uid=facts.uid,
+            )  # fmt: skip
+        if measured is None:
+            return task
+        return replace(
+            task,
+            residency=measured.residency,
+            memory_policy=measured.memory_policy,
+            policy_nodes=measured.policy_nodes,
+        )
+
+
+_Context = grpc.aio.ServicerContext[object, object]
+
+
+async def _abort(context: _Context, code: grpc.StatusCode, words: str) -> NoReturn:
+    await context.abort(code, words)
+    raise AssertionError("abort raises")
+
+
+def _task_of(what: Report | MoveOrder, moves: Mapping[str, TaskId]) -> TaskId:
+    match what:
+        case MoveOrder() | MoveOutcome() | HomeChange():
+            return what.task
+        case MoveProgress():
+            return moves.get(what.move, TaskId(""))
+    return TaskId("")
+
+
+def _event(what: Report | MoveOrder) -> local_pb2.LocalMoveEvent | None:
+    match what:
+        case MoveOrder():
+            return local_pb2.LocalMoveEvent(accepted=wire.order_to_proto(what))
+        case MoveProgress():
+            return local_pb2.LocalMoveEvent(progress=wire.progress_to_proto(what))
+        case MoveOutcome():
+            return local_pb2.LocalMoveEvent(finished=wire.outcome_to_proto(what))
+        case HomeChange():
+            return local_pb2.LocalMoveEvent(changed=wire.change_to_proto(what))
+    return None

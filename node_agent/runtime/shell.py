@@ -1,0 +1,232 @@
+"""The asyncio shell around the agent's core: one queue, one writer, and instructions carried out in order.
+
+Whatever blocks runs on small thread pools of its own: movers, measurements, sweeps and the journal each have one,
+so that a long system call of one never delays another. A failure of any part ends the whole agent (its parent task
+group), and a restart resumes from the journal.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from node_agent.core.agent import AgentCore
+from node_agent.core.events import (
+    AbilitiesKnown,
+    CancelMover,
+    Do,
+    Event,
+    JournalAccept,
+    JournalAcknowledge,
+    JournalFinish,
+    JournalPolicies,
+    LoadMeasured,
+    MeasurePages,
+    MoverEnded,
+    MoverProgressed,
+    PagesMeasured,
+    Publish,
+    Send,
+    StartMover,
+    WakeAt,
+    Woke,
+)
+from node_agent.ports import Clock, Journal, MoveJob, Mover
+from numaplace.model.ids import MoveId
+from numaplace.model.job import HomeChange
+from numaplace.model.move import MoveOrder, MoveOutcome, MoveProgress, MoveState
+from numaplace.model.session import Abilities, Report
+from numaplace.telemetry import keys
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+LOAD_PERIOD_S = 2.0
+QUEUE_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """Where the shell's words go: the session to the scheduler, and local watchers."""
+
+    send: Callable[[Report], None]
+    publish: Callable[[Report | MoveOrder], None]
+
+
+class Shell:
+    """Feeds the core and carries out what it says."""
+
+    def __init__(self, core: AgentCore, mover: Mover, journal: Journal, clock: Clock, outlets: Outlets) -> None:
+        self._core = core
+        self._mover = mover
+        self._journal = journal
+        self._clock = clock
+        self._outlets = outlets
+        self._events: asyncio.Queue[Event] = asyncio.Queue(QUEUE_MAX)
+        self._controls: dict[MoveId, _Control] = {}
+        self._wakes: list[float] = []
+        self._wake_changed = asyncio.Event()
+        self._movers = ThreadPoolExecutor(16, "mover")
+        self._measurers = ThreadPoolExecutor(2, "measure")
+        self._writer = ThreadPoolExecutor(1, "journal")
+
+    async def put(self, event: Event) -> None:
+        """Tell the core; waits while the queue is full."""
+        await self._events.put(event)
+
+    async def run(self, abilities: Abilities) -> None:
+        """Work until cancelled. Running moves then end after their current batch, and stay open in the journal."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._wake_when_due())
+                tasks.create_task(self._measure_load())
+                await self.put(AbilitiesKnown(abilities))
+                while True:
+                    event = await self._events.get()
+                    for do in self._core.handle(event, self._clock.now_s()):
+                        await self._carry_out(do, tasks)
+        finally:
+            for control in self._controls.values():
+                control.cancel("the agent is stopping")
+            for pool in (self._movers, self._measurers, self._writer):
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    async def _carry_out(self, do: Do, tasks: asyncio.TaskGroup) -> None:
+        match do:
+            case Send(report):
+                self._outlets.send(report)
+            case Publish(what):
+                self._log(what)
+                self._outlets.publish(what)
+            case StartMover():
+                control = _Control(do.order.id, asyncio.get_running_loop(), self._events)
+                self._controls[do.order.id] = control
+                tasks.create_task(self._move(do, control))
+            case CancelMover(move, reason):
+                if move in self._controls:
+                    self._controls[move].cancel(reason)
+            case MeasurePages():
+                tasks.create_task(self._measure(do))
+            case WakeAt(at_s):
+                self._ask_wake(at_s)
+            case _:
+                await self._write(do)
+
+    async def _write(self, do: JournalAccept | JournalFinish | JournalAcknowledge | JournalPolicies) -> None:
+        match do:
+            case JournalAccept(order):
+                await self._on(self._writer, lambda: self._journal.accept(order))
+            case JournalFinish(outcome):
+                await self._on(self._writer, lambda: self._journal.finish(outcome))
+            case JournalAcknowledge(move):
+                await self._on(self._writer, lambda: self._journal.acknowledge(move))
+            case JournalPolicies(policies):
+                await self._on(self._writer, lambda: self._journal.keep_policies(policies))
+
+    async def _move(self, do: StartMover, control: "_Control") -> None:
+        job = MoveJob(do.order, do.task, do.topology)
+        try:
+            outcome = await self._on(self._movers, lambda: self._mover.move(job, control))
+        except Exception as error:  # a bug in a mover must end its order truthfully, and be seen
+            log.exception("move failed", **{keys.MOVE: do.order.id, keys.TASK: do.order.task})
+            words = f"the mover failed: {error!r}; please report this"
+            outcome = MoveOutcome(do.order.id, do.order.task, MoveState.FAILED, words)
+        del self._controls[do.order.id]
+        await self.put(MoverEnded(outcome))
+
+    async def _measure(self, do: MeasurePages) -> None:
+        began_s = self._clock.now_s()
+        measured = await self._on(self._measurers, lambda: self._mover.measure(do.processes))
+        stuck = await self._on(self._measurers, lambda: self._mover.stuck(do.processes))
+        await self.put(PagesMeasured(do.task, measured, stuck, self._clock.now_s() - began_s))
+
+    async def _measure_load(self) -> None:
+        while True:
+            await self.put(LoadMeasured(await self._on(self._measurers, self._mover.load)))
+            await asyncio.sleep(LOAD_PERIOD_S)
+
+    @staticmethod
+    async def _on(pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(pool, call)
+
+    # Waking
+
+    def _ask_wake(self, at_s: float) -> None:
+        if not self._wakes or at_s < self._wakes[0]:
+            self._wake_changed.set()
+        if at_s not in self._wakes:
+            heapq.heappush(self._wakes, at_s)
+
+    async def _wake_when_due(self) -> None:
+        while True:
+            self._wake_changed.clear()
+            wait_s = None if not self._wakes else max(0.0, self._wakes[0] - self._clock.now_s())
+            try:
+                await asyncio.wait_for(self._wake_changed.wait(), wait_s)
+            except TimeoutError:
+                now_s = self._clock.now_s()
+                while self._wakes and self._wakes[0] <= now_s:
+                    heapq.heappop(self._wakes)
+                await self.put(Woke())
+
+    @staticmethod
+    def _log(what: Report | MoveOrder) -> None:
+        """One canonical line for each change of home, order and outcome."""
+        match what:
+            case HomeChange():
+                log.info(
+                    "home changed",
+                    **{
+                        keys.TASK: what.task,
+                        keys.HOME: sorted(what.home.nodes),
+                        keys.HOME_PREVIOUS: sorted(what.previous_home),
+                        keys.SOURCE: what.source.value,
+                        keys.ACTOR: f"{what.actor.command}[{what.actor.pid}]" if what.actor else None,
+                    },
+                )
+            case MoveOrder():
+                log.info("move accepted", **{keys.MOVE: what.id, keys.TASK: what.task, keys.HOME: sorted(what.home)})
+            case MoveOutcome():
+                log.info(
+                    "move finished",
+                    **{
+                        keys.MOVE: what.move,
+                        keys.TASK: what.task,
+                        keys.STATE: what.state.value,
+                        keys.BYTES_MOVED: what.moved_bytes,
+                        keys.LEFT: {reason.value: size for reason, size in what.left.items()},
+                        keys.SECONDS: round(what.seconds, 3),
+                        keys.STALL_MS_MAX: round(what.stall_ms_max, 1),
+                        keys.STRATEGY: what.strategy.value if what.strategy else None,
+                    },
+                )
+            case _:
+                pass
+
+
+class _Control:
+    """A mover's line to the shell: its thread asks and reports, the event loop's thread cancels."""
+
+    def __init__(self, move: MoveId, loop: asyncio.AbstractEventLoop, events: asyncio.Queue[Event]) -> None:
+        self.move = move
+        self._loop = loop
+        self._events = events
+        self._reason: str | None = None
+
+    def cancel(self, reason: str) -> None:
+        self._reason = reason
+
+    def cancelled(self) -> str | None:
+        return self._reason
+
+    def report(self, progress: MoveProgress) -> None:
+        self._loop.call_soon_threadsafe(self._put, progress)
+
+    def _put(self, progress: MoveProgress) -> None:
+        if not self._events.full():  # progress may be dropped, the outcome never
+            self._events.put_nowait(MoverProgressed(progress))

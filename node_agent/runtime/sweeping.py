@@ -1,0 +1,82 @@
+"""When to look: watchers' descriptors wake the sweep, the rhythm says when it may run, a thread of its own runs it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from node_agent.core.events import Event, Swept
+from node_agent.core.facts import Hint
+from node_agent.core.rhythm import Rhythm
+from node_agent.ports import Clock, TaskSource, Watcher
+from numaplace.model.job import ChangeSource
+
+HINTS_MAX = 1024
+"""Hints kept for one sweep: beyond them the oldest explain nothing any more."""
+
+
+class Sweeping:
+    """Runs sweeps until cancelled and tells the core of each."""
+
+    def __init__(
+        self, tasks: TaskSource, watchers: Sequence[Watcher], rhythm: Rhythm, clock: Clock,
+        tell: Callable[[Event], Awaitable[None]],
+    ) -> None:  # fmt: skip
+        self._tasks = tasks
+        self._watchers = watchers
+        self._rhythm = rhythm
+        self._clock = clock
+        self._tell = tell
+        self._hints: list[Hint] = []
+        self._hinted = asyncio.Event()
+        self._pool = ThreadPoolExecutor(1, "sweep")
+        self.first_done = asyncio.Event()
+
+    def look_now(self) -> None:
+        """Ask for a structural sweep, for instance after an adoption."""
+        self._take([Hint(ChangeSource.SWEEP, structural=True)])
+
+    async def run(self) -> None:
+        """Sweep when due."""
+        loop = asyncio.get_running_loop()
+        for watcher in self._watchers:
+            loop.add_reader(watcher.fileno(), self._read, watcher)
+        try:
+            while True:
+                await self._sweep_when_due()
+        finally:
+            for watcher in self._watchers:
+                loop.remove_reader(watcher.fileno())
+                watcher.close()
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _read(self, watcher: Watcher) -> None:
+        self._take(watcher.drain())
+
+    def _take(self, hints: Sequence[Hint]) -> None:
+        now_s = self._clock.now_s()
+        for hint in hints:
+            self._rhythm.hinted(hint, now_s)
+        if hints:
+            self._hints = [*self._hints, *hints][-HINTS_MAX:]
+            self._hinted.set()
+
+    async def _sweep_when_due(self) -> None:
+        due = self._rhythm.due()
+        wait_s = due.at_s - self._clock.now_s()
+        if wait_s > 0:
+            self._hinted.clear()
+            try:
+                await asyncio.wait_for(self._hinted.wait(), wait_s)
+            except TimeoutError:
+                pass
+            else:
+                return  # the rhythm may want to look sooner now
+        hints, self._hints = tuple(self._hints), []
+        began_s = self._clock.now_s()
+        call = asyncio.get_running_loop().run_in_executor(
+            self._pool, lambda: self._tasks.sweep(structural=due.structural)
+        )
+        sweep = await call
+        self._rhythm.swept(began_s, self._clock.now_s(), structural=due.structural)
+        await self._tell(Swept(sweep, hints))
+        self.first_done.set()

@@ -1,0 +1,173 @@
+"""Configuration of the services: TOML file < environment < flags, checked as a whole, with errors that say what to do.
+
+A key that nobody knows is refused, with the nearest known one: a misspelt limit that is silently ignored is worse than
+a service that does not start.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from numaplace.model.policy import Budget, FollowMode, Policy
+from numaplace.model.residency import PageKind
+
+S = TypeVar("S", bound="ServiceSettings")
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the words name the file, the key and the remedy."""
+
+
+class Section(BaseModel):
+    """A table of the configuration file; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PolicySection(Section):
+    """The default policy, see :class:`numaplace.model.policy.Policy` for the meaning of each key."""
+
+    mode: FollowMode = FollowMode.AT_ONCE
+    kinds: frozenset[PageKind] = Policy().kinds
+    pace_bytes_per_s: int | None = None
+    stall_ms_max: float = Budget().stall_ms_max
+    headroom_bytes: int = Budget().headroom_bytes
+    settle_s: float = Policy().settle_s
+    later_s: float = Policy().later_s
+    min_remote_bytes: int = Policy().min_remote_bytes
+    min_locality_gain: float = Policy().min_locality_gain
+    min_age_s: float = Policy().min_age_s
+    keep_interleave: bool = True
+
+    def to_policy(self) -> Policy:
+        """The policy as a value. Raises ConfigurationError if the values make none."""
+        fields = self.model_dump()
+        budget = {name: fields.pop(name) for name in ("pace_bytes_per_s", "stall_ms_max", "headroom_bytes")}
+        try:
+            return Policy(budget=Budget(**budget), **fields)
+        except ValueError as error:
+            raise ConfigurationError(f"[policy]: {error}") from error
+
+
+class TlsSection(Section):
+    """Files for mTLS; all three, or none for plaintext (on loopback only, unless ``insecure``)."""
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    insecure: bool = False
+
+    def files(self) -> tuple[bytes, bytes, bytes] | None:
+        """Contents of CA, certificate and key, or None for plaintext. Raises ConfigurationError."""
+        paths = (self.ca, self.certificate, self.key)
+        if not any(paths):
+            return None
+        if not all(paths):
+            raise ConfigurationError("[tls]: ca, certificate and key belong together; make them with"
+                                     " numaplace-scheduler certs")  # fmt: skip
+        try:
+            ca, certificate, key = (path.read_bytes() for path in paths if path is not None)
+        except OSError as error:
+            raise ConfigurationError(f"[tls]: {error}") from error
+        return ca, certificate, key
+
+
+class ServiceSettings(BaseSettings):
+    """The base of a service's settings; :func:`load_settings` fills it."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_nested_delimiter="__")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment alone: file and flags are merged by :func:`load_settings`."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return (_Flags(init_settings), env_settings, _File(init_settings))
+
+
+class _Part(PydanticBaseSettingsSource):
+    """One of the two halves that load_settings passes in as ``{"flags": …, "file": …}``."""
+
+    half = ""
+
+    def __init__(self, init: PydanticBaseSettingsSource) -> None:
+        super().__init__(init.settings_cls)
+        self._values: Mapping[str, Any] = init().get(self.half, {})
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ANN401, ARG002 - pydantic's
+        return self._values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return dict(self._values)
+
+
+class _Flags(_Part):
+    half = "flags"
+
+
+class _File(_Part):
+    half = "file"
+
+
+def load_settings(kind: type[S], file: Path | None, flags: Mapping[str, Any]) -> S:
+    """Read a service's settings.
+
+    ``flags``: values given on the command line, nested like the file; None means not given. Raises
+    ConfigurationError, whose words list every mistake at once.
+    """
+    halves: dict[str, Any] = {"flags": _given(flags), "file": {} if file is None else read_toml(file)}
+    try:
+        return kind(**halves)
+    except ValidationError as error:
+        where = f"{file}: " if file else ""
+        raise ConfigurationError(where + "; ".join(_words(kind, each) for each in error.errors())) from error
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """A TOML file's contents. Raises ConfigurationError."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the configuration: {error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file} is no TOML: {error}") from error
+
+
+def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for key, value in flags.items():
+        inner = _given(value) if isinstance(value, Mapping) else value
+        if inner is not None and inner != {}:
+            given[key] = inner
+    return given
+
+
+def _words(kind: type[BaseModel], error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails is a TypedDict of any
+    path = [str(part) for part in error["loc"]]
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(path[-1], list(_keys(kind, path[:-1])), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"unknown key {'.'.join(path)}{hint}"
+    return f"{'.'.join(path)}: {error['msg']} (got {error['input']!r:.60})"
+
+
+def _keys(kind: type[BaseModel], path: Iterable[str]) -> Iterable[str]:
+    for part in path:
+        field = kind.model_fields.get(part)
+        models = [a for a in (getattr(field, "annotation", None), *get_args(getattr(field, "annotation", None)))
+                  if isinstance(a, type) and issubclass(a, BaseModel)]  # fmt: skip
+        if not models:
+            return ()
+        kind = models[0]
+    return kind.model_fields
