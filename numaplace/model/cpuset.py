@@ -4,12 +4,15 @@ The format is that of cpuset(7), section "List format".
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from numaplace.model.ids import CpuId, Cpus, NodeId, Nodes
 
 ID_MAX = 65_535
 """No kernel is built for more CPUs or nodes; a larger number is a mistake or an attack on our memory."""
+
+NAMED_MAX = 4 * (ID_MAX + 1)
+"""Ranges may overlap, but ``0-65535,0-65535,…`` would cost time without end."""
 
 _ITEM = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9})/(\d{1,9}))?)?", re.ASCII)
 
@@ -20,12 +23,17 @@ def parse_id_list(text: str) -> frozenset[int]:
     if not text:
         return frozenset()
     ids: set[int] = set()
+    named = 0
     for item in text.split(","):
-        ids.update(_parse_item(item, text))
+        part = _parse_item(item, text)
+        named += len(part)
+        if named > NAMED_MAX:
+            raise ValueError(f"a list that names more than {NAMED_MAX} ids, some of them again and again")
+        ids.update(part)
     return frozenset(ids)
 
 
-def _parse_item(item: str, text: str) -> Iterable[int]:
+def _parse_item(item: str, text: str) -> Sequence[int]:
     match = _ITEM.fullmatch(item)
     if match is None:
         raise ValueError(f"not a list of ids such as 0-3,8: {text[:80]!r}")
@@ -38,7 +46,7 @@ def _parse_item(item: str, text: str) -> Iterable[int]:
     used, group = int(match[3]), int(match[4])
     if not 0 < used <= group:
         raise ValueError(f"a stride must use at least one and at most all of its group: {item!r}")
-    return (i for i in range(first, last + 1) if (i - first) % group < used)
+    return [i for i in range(first, last + 1) if (i - first) % group < used]
 
 
 def format_id_list(ids: Iterable[int]) -> str:

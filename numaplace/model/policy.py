@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from math import isfinite
 
 from numaplace.model.residency import PageKind
 
@@ -64,5 +65,7 @@ class Policy:
             raise ValueError("kinds must name at least one kind of page; to move nothing use mode = never")
         if not 0 <= self.min_locality_gain <= 1:
             raise ValueError("min_locality_gain is a share between 0 and 1")
+        if not all(isfinite(value) for value in (self.settle_s, self.later_s, self.min_age_s)):
+            raise ValueError("settle_s, later_s and min_age_s must be finite; to move nothing use mode = never")
         if min(self.settle_s, self.later_s, self.min_age_s, self.min_remote_bytes) < 0:
             raise ValueError("settle_s, later_s, min_age_s and min_remote_bytes must not be negative")

@@ -206,7 +206,7 @@ def settle_s(policy: Policy, recent_changes_s: tuple[float, ...]) -> float:
     in_burst = sum(last_s - t < BURST_S for t in recent_changes_s)
     settle = policy.settle_s * 2.0 ** min(max(0, in_burst - 1), BURST_DOUBLINGS_MAX)
     bounces = _bursts(recent_changes_s) - BOUNCES_MAX
-    return settle if bounces <= 0 else max(settle, min(SETTLE_S_MAX, 2.0**bounces))
+    return settle if bounces <= 0 else max(settle, min(SETTLE_S_MAX, 2.0 ** min(bounces, BURST_DOUBLINGS_MAX)))
 
 
 def _bursts(times_s: tuple[float, ...]) -> int:
