@@ -1,0 +1,5 @@
+"""``python -m node_agent`` is ``numaplace-agent``."""
+
+from node_agent.cli import main
+
+main()

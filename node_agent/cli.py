@@ -1,0 +1,166 @@
+"""``numaplace-agent``: run the agent, or check its configuration and its host without running it."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+
+from node_agent.bootstrap import StartError, describe_host, run_agent
+from node_agent.settings import AgentSettings
+from numaplace import __version__
+from numaplace.configuration import ConfigurationError, load_settings
+from numaplace.telemetry import events, keys, set_up_logs
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+app = typer.Typer(
+    name="numaplace-agent",
+    help="The agent of one host: notices when a task's CPUs change nodes, and brings its pages after it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+Config = Annotated[
+    Path | None, typer.Option("--config", "-c", envvar="NUMAPLACE_AGENT_CONFIG", help="TOML file; see docs/agent.md.")
+]
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    *,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = (
+        False
+    ),
+) -> None:
+    del version
+
+
+@app.command()
+def run(  # noqa: PLR0917 - typer passes by keyword
+    config: Config = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="The scheduler; without one the agent follows alone.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="This host's name in the cluster; its node name by default.")] = None,
+    cgroup_root: Annotated[
+        list[str] | None, typer.Option(metavar="PATH", help="Follow every cgroup below this one; may be repeated.")
+    ] = None,
+    command: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Follow processes of this command; may be repeated.")
+    ] = None,
+    user: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Follow processes of this user; may be repeated.")
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="Default policy while alone: at-once, later, never or observe.")
+    ] = None,
+    socket: Annotated[Path | None, typer.Option(help="The local Unix socket.")] = None,
+    state_dir: Annotated[Path | None, typer.Option(help="Folder of the journal.")] = None,
+    tls_ca: Annotated[Path | None, typer.Option(help="CA certificate of the cluster (PEM).")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="This host's certificate (PEM).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+    insecure: Annotated[
+        bool | None, typer.Option("--insecure", help="Allow plaintext to a scheduler beyond loopback.")
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+) -> None:
+    """Run the agent until SIGTERM.
+
+    Examples:
+
+        numaplace-agent run --scheduler sched1:7700 --cgroup-root /slurm
+
+        numaplace-agent run --cgroup-root /jobs --mode observe      (alone; decide, but move nothing)
+
+        numaplace-agent run --config /etc/numaplace/agent.toml
+    """
+    flags: dict[str, Any] = {
+        "scheduler": scheduler,
+        "host": host,
+        "socket": socket,
+        "state_dir": state_dir,
+        "follow": {
+            "cgroup_roots": cgroup_root or None, "commands": command or None, "users": user or None,
+        },
+        "policy": {"mode": mode},
+        "tls": {"ca": tls_ca, "certificate": tls_cert, "key": tls_key, "insecure": insecure},
+        "log": {"level": log_level},
+    }  # fmt: skip
+    settings = _settings(config, flags)
+    set_up_logs(level=settings.log.level, form=settings.log.format, service="agent", host=settings.host)
+    log = structlog.get_logger(__name__)
+    try:
+        asyncio.run(_until_signalled(settings))
+    except* StartError as group:
+        for error in _leaves(group):
+            log.error(events.STOPPED, **{keys.ERROR: str(error)})  # noqa: TRY400 - the words suffice
+        sys.exit(EXIT_FAILED)
+
+
+async def _until_signalled(settings: AgentSettings) -> None:
+    """Run until SIGTERM or SIGINT; the agent then ends its movers after their current batch."""
+    running = asyncio.ensure_future(run_agent(settings))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+@app.command("check-config")
+def check_config(config: Config = None) -> None:
+    """Read the configuration as ``run`` would, and print it.
+
+    Example:
+
+        numaplace-agent check-config --config /etc/numaplace/agent.toml
+    """
+    settings = _settings(config, {})
+    settings.follow.to_rules()
+    settings.policy.to_policy()
+    typer.echo(settings.model_dump_json(indent=2))
+
+
+@app.command()
+def probe(config: Config = None) -> None:
+    """Say what the agent can and cannot do on this host, and what to change.
+
+    Example:
+
+        sudo numaplace-agent probe
+    """
+    settings = _settings(config, {})
+    for line in describe_host(settings):
+        typer.echo(line)
+
+
+def _settings(config: Path | None, flags: dict[str, Any]) -> AgentSettings:
+    try:
+        return load_settings(AgentSettings, config, flags)
+    except ConfigurationError as error:
+        typer.echo(f"numaplace-agent: {error}", err=True)
+        raise typer.Exit(EXIT_USAGE) from error
+
+
+def _leaves(group: BaseExceptionGroup[StartError]) -> list[StartError]:
+    found: list[StartError] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+def main() -> None:
+    """Entry point of ``numaplace-agent``."""
+    app()
