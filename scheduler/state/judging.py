@@ -1,0 +1,91 @@
+"""Who is judged when, and what follows from a verdict: an order, a time to ask again, or nothing.
+
+A task is judged when something about it changed, when a time that its last verdict named has come, and, if the
+limits held it back, when any move has ended.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from numaplace.model.worth import Action, Reason, Verdict
+from scheduler.planning.choose import Decision, decide
+from scheduler.planning.records import MoveLimits, TaskKey, TaskRecord
+from scheduler.planning.situation import Candidate
+from scheduler.state.agenda import Agenda, TaskDue
+from scheduler.state.book import MoveBook
+from scheduler.state.instructions import Decided, Instruction
+from scheduler.state.orders import Orders
+from scheduler.state.reports import Reports
+from scheduler.state.world import World
+
+HELD_BACK = (Reason.HOST_BUSY, Reason.CLUSTER_BUSY, Reason.LATER)
+"""Verdicts that the end of another move may change."""
+
+_Do = Iterator[Instruction]
+
+
+class Judging:
+    """Judges the concerned tasks of hosts that are in step."""
+
+    def __init__(
+        self,
+        *,
+        world: World,
+        book: MoveBook,
+        agenda: Agenda,
+        orders: Orders,
+        reports: Reports,
+        limits: MoveLimits,
+    ) -> None:
+        self._world = world
+        self._book = book
+        self._agenda = agenda
+        self._orders = orders
+        self._reports = reports
+        self._limits = limits
+        self._held_back: dict[TaskKey, None] = {}
+
+    def reconsider_held_back(self) -> None:
+        """A place has become free: whoever waited for one is judged again."""
+        for key in self._held_back:
+            self._world.concern(key)
+        self._held_back.clear()
+
+    def run(self, now_s: float) -> _Do:
+        """Judge all concerned tasks together, so that the most worthwhile move goes first."""
+        concerned = self._world.take_concerned()
+        if not concerned:
+            return
+        candidates = [c for record in concerned if (c := self._candidate(record)) is not None]
+        connected = (host.id for host in self._world.hosts.values() if host.connected)
+        for decision in decide(candidates, self._book.running(connected), self._limits, now_s):
+            yield from self._follow(decision, now_s)
+
+    def _candidate(self, record: TaskRecord) -> Candidate | None:
+        host = self._world.hosts[record.host]
+        if not host.in_step:
+            return None
+        moving = self._book.of_task(record.key) is not None
+        return Candidate(record, host, self._world.policy_of(record.task.job), moving)
+
+    def _follow(self, decision: Decision, now_s: float) -> _Do:
+        before, verdict = decision.candidate.record, decision.verdict
+        record = replace(before, verdict=verdict, decided_s=now_s)
+        self._world.put_task(record, concerned=False)
+        self._note(record, verdict)
+        if before.verdict is None or (before.verdict.action, before.verdict.reason) != (verdict.action, verdict.reason):
+            yield Decided(record.key, record.task.job, verdict)
+        if verdict.action is Action.MOVE:
+            yield from self._orders.give(record, verdict, now_s)
+        elif verdict.reason is Reason.UNKNOWN_RESIDENCY:
+            yield from self._reports.ask_where(record, now_s)
+
+    def _note(self, record: TaskRecord, verdict: Verdict) -> None:
+        if verdict.not_before_s is None:
+            self._agenda.drop(TaskDue(record.key))
+        else:
+            self._agenda.put(TaskDue(record.key), verdict.not_before_s)
+        if verdict.reason in HELD_BACK:
+            self._held_back[record.key] = None
+        else:
+            self._held_back.pop(record.key, None)
