@@ -1,8 +1,8 @@
 """The host's end of a guest's port: many calls at once over one stream.
 
 One thread reads frames and files them under their calls; callers wait on a condition for what they need. The thread
-never waits for a caller, so a call whose output nobody reads holds up no other; what it may pile up is bounded. When the
-stream ends every waiting call fails with `ChannelLostError`.
+never waits for a caller, so a call whose output nobody reads holds up no other; what it may pile up is bounded. When
+the stream ends every waiting call fails with `ChannelLostError`.
 """
 
 import json
@@ -10,11 +10,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from tests.lab import agent
+from tests.lab import frames
 
 OUTPUT_BYTES_MAX = 256 * 1024 * 1024
+_RECEIVE_BYTES = 1 << 18
 
 
 class ChannelLostError(Exception):
@@ -34,7 +36,7 @@ class CallState:
     stderr: bytearray = field(default_factory=bytearray)
     exit_code: int | None = None
     error: tuple[int | None, str] | None = None
-    window: int = agent.STDIN_WINDOW_BYTES
+    window: int = frames.STDIN_WINDOW_BYTES
 
     @property
     def over(self) -> bool:
@@ -63,7 +65,7 @@ class Channel:
             call = self._numbers
             self._calls[call] = CallState()
         payload = json.dumps(order).encode()
-        if len(payload) > agent.PAYLOAD_BYTES_MAX:
+        if len(payload) > frames.PAYLOAD_BYTES_MAX:
             raise ValueError(f"arguments and environment of {len(payload)} bytes do not fit an order")
         self.send(kind, call, payload)
         return call
@@ -72,19 +74,23 @@ class Channel:
         """Send one frame."""
         with self._sending:
             try:
-                self._stream.sendall(agent.frame(kind, call, payload))
+                self._stream.sendall(frames.frame(kind, call, payload))
             except OSError as error:
                 raise ChannelLostError("the guest's port is closed") from error
 
     def send_input(self, call: int, data: bytes, deadline: float | None) -> None:
         """Send `data` as the call's input, as fast as the guest takes it; a call that is over takes no more."""
-        for chunk in agent.chunks(data):
-            state = self.wait(call, lambda state, size=len(chunk): state.over or state.window >= size, deadline)
-            if state.over:
+        for chunk in frames.chunks(data):
+            if self._reserve(call, len(chunk), deadline).over:
                 return
-            with self._condition:
-                state.window -= len(chunk)
-            self.send(agent.STDIN, call, chunk)
+            self.send(frames.STDIN, call, chunk)
+
+    def _reserve(self, call: int, size: int, deadline: float | None) -> CallState:
+        """Wait until the guest has room for `size` bytes of the call's input, and take it."""
+        state = self.wait(call, lambda state: state.over or state.window >= size, deadline)
+        with self._condition:
+            state.window -= size
+        return state
 
     def wait(self, call: int, until: Callable[[CallState], bool], deadline: float | None) -> CallState:
         """Wait until the call's state satisfies `until`; `deadline` is on the monotonic clock, None is for ever.
@@ -128,51 +134,48 @@ class Channel:
 
     def close(self) -> None:
         """Close this end: the guest's server then ends, and the guest with it."""
-        try:
+        with suppress(OSError):  # The other end may have been faster.
             self._stream.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # The other end was faster.
         self._thread.join()
         self._stream.close()
 
     def _read(self) -> None:
-        frames = agent.FrameReader()
-        try:
-            while data := self._stream.recv(1 << 18):
+        reader = frames.FrameReader()
+        # A broken stream is a lost guest, and its console tells why.
+        with suppress(OSError, ValueError):
+            while data := self._stream.recv(_RECEIVE_BYTES):
                 with self._condition:
-                    for kind, call, payload in frames.feed(data):
+                    for kind, call, payload in reader.feed(data):
                         self._file(kind, call, payload)
                     self._condition.notify_all()
-        except (OSError, ValueError):
-            pass  # A broken stream is a lost guest: the console tells why.
         with self._condition:
             self._lost = True
             self._condition.notify_all()
 
     def _file(self, kind: bytes, call: int, payload: bytes) -> None:
-        if kind == agent.HELLO:
+        if kind == frames.HELLO:
             self._hello = json.loads(payload)
             return
         state = self._calls.get(call)
         if state is None or state.over:
             return
-        if kind in (agent.STDOUT, agent.STDERR):
+        if kind in (frames.STDOUT, frames.STDERR):
             self._file_output(state, kind, payload)
             return
         value = json.loads(payload)
-        if kind == agent.STARTED:
+        if kind == frames.STARTED:
             state.pid = value
-        elif kind == agent.STDIN_TAKEN:
+        elif kind == frames.STDIN_TAKEN:
             state.window += value
-        elif kind == agent.EXIT:
+        elif kind == frames.EXIT:
             state.exit_code = value
-        elif kind == agent.FAILED:
+        elif kind == frames.FAILED:
             state.error = (value["errno"], value["text"])
         else:
             raise ValueError(f"a frame of unknown kind {kind!r}")
 
     def _file_output(self, state: CallState, kind: bytes, payload: bytes) -> None:
-        output = state.stdout if kind == agent.STDOUT else state.stderr
+        output = state.stdout if kind == frames.STDOUT else state.stderr
         if len(output) + len(payload) > OUTPUT_BYTES_MAX:
             state.error = (None, f"the command wrote more than {OUTPUT_BYTES_MAX} bytes")
             return

@@ -21,12 +21,13 @@ import typer
 
 from tests.lab import kernels, setup
 from tests.lab.description import Description, DescriptionError
-from tests.lab.guest import Guest, GuestError, GuestProcess
+from tests.lab.guest import Guest
 from tests.lab.lab import accelerator, boot, describe, names
 from tests.lab.machine import MachineError
 from tests.lab.mirror import NoMirrorError
 from tests.lab.modules import ModuleError
 from tests.lab.packages import PackageError
+from tests.lab.process import GuestError, GuestProcess
 from tests.lab.qemu import Forward, Options
 
 _SIGNALLED = 128

@@ -1,34 +1,35 @@
 """A running guest, as tests and developers use it: run commands, read and write files, see how it died.
 
-Whatever is asked of a guest that has died raises `EmulationOopsError` when the emulation alone was to blame (boot another one
-and start over; it is no verdict on anything), and `GuestDiedError` with the console's end otherwise.
+Whatever is asked of a guest that has died raises `EmulationOopsError` when the emulation alone was to blame (boot
+another one and start over; it is no verdict on anything), and `GuestDiedError` with the console's end otherwise.
 """
 
-import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
-from tests.lab import agent
+from tests.lab import frames
 from tests.lab.channel import CallState, CallTimeoutError, Channel, ChannelLostError
 from tests.lab.console import Fault, FaultKind, first_fault, tail
 from tests.lab.description import Description
 from tests.lab.machine import Machine
+from tests.lab.process import (
+    COMMAND_TIMEOUT_S,
+    CommandFailedError,
+    GuestError,
+    GuestProcess,
+    GuestTimeoutError,
+    Result,
+    deadline_after,
+    os_error,
+)
 
-Stream = Literal["stdout", "stderr"]
-COMMAND_TIMEOUT_S = 60.0
-_KILL = 9
-_KILL_WAIT_S = 10.0
-_POWER_OFF_S = 5.0
 HOST_ADDRESS = "10.0.2.2"
 """The host's loopback, as guests see it."""
-
-
-class GuestError(Exception):
-    """Something about a guest went wrong."""
+_POWER_OFF_S = 5.0
 
 
 class GuestDiedError(GuestError):
@@ -37,169 +38,6 @@ class GuestDiedError(GuestError):
 
 class EmulationOopsError(GuestError):
     """The emulation oopsed the guest's kernel: no verdict on anything, start over in a fresh guest."""
-
-
-class GuestTimeoutError(GuestError):
-    """A command took longer than it was given; it and all it started were killed."""
-
-
-class CommandFailedError(GuestError):
-    """A command ended with an exit code other than 0."""
-
-    def __init__(self, argv: Sequence[str], result: "Result") -> None:
-        super().__init__(f"{shlex.join(argv)} → {result.exit_code}\n{result.stdout}{result.stderr}".rstrip())
-        self.result = result
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A command that ended; an `exit_code` below 0 is the signal that ended it."""
-
-    exit_code: int
-    stdout_bytes: bytes
-    stderr_bytes: bytes
-
-    @property
-    def stdout(self) -> str:
-        """Its output as text."""
-        return self.stdout_bytes.decode(errors="surrogateescape")
-
-    @property
-    def stderr(self) -> str:
-        """Its error output as text."""
-        return self.stderr_bytes.decode(errors="surrogateescape")
-
-
-class GuestProcess:
-    """A command that runs in the guest; made by `Guest.popen`."""
-
-    def __init__(self, guest: "Guest", argv: Sequence[str], call: int) -> None:
-        self.argv = tuple(argv)
-        self._guest = guest
-        self._call = call
-        self.pid = self._started()
-
-    def write(self, data: str | bytes, *, timeout_s: float | None = COMMAND_TIMEOUT_S) -> None:
-        """Give it input; returns when the guest has room for all of it."""
-        raw = data.encode() if isinstance(data, str) else data
-        with self._guest.watching():
-            self._guest.channel.send_input(self._call, raw, _deadline(timeout_s))
-
-    def close_stdin(self) -> None:
-        """End its input."""
-        with self._guest.watching():
-            self._guest.channel.send(agent.STDIN_END, self._call)
-
-    def resize(self, rows: int, columns: int) -> None:
-        """Tell its terminal its size."""
-        with self._guest.watching():
-            self._guest.channel.send(agent.RESIZE, self._call, f"[{rows}, {columns}]".encode())
-
-    def signal(self, number: int) -> None:
-        """Send a signal to it and all it started (its session's process group)."""
-        with self._guest.watching():
-            self._guest.channel.send(agent.SIGNAL, self._call, str(int(number)).encode())
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self.signal(_KILL)
-
-    def lines(self, stream: Stream = "stdout", *, timeout_s: float | None = COMMAND_TIMEOUT_S) -> Iterator[str]:
-        """Yield its lines as they come, without their ends; `timeout_s` bounds the wait for each one.
-
-        Raises:
-            GuestTimeoutError: No line came in time; the command goes on.
-        """
-        for line in self._raw_lines(stream, timeout_s):
-            yield line.decode(errors="surrogateescape")
-
-    def outputs(self, *, timeout_s: float | None = None) -> Iterator[tuple[Stream, bytes]]:
-        """Yield pieces of both its outputs as they come; `timeout_s` bounds the wait for each one."""
-        seen: dict[Stream, int] = {"stdout": 0, "stderr": 0}
-
-        def new(state: CallState) -> bool:
-            return state.over or len(state.stdout) > seen["stdout"] or len(state.stderr) > seen["stderr"]
-
-        over = False
-        while not over:
-            state = self._wait(new, timeout_s)
-            over = state.over
-            pieces: list[tuple[Stream, bytes]] = [
-                ("stdout", bytes(state.stdout[seen["stdout"] :])),
-                ("stderr", bytes(state.stderr[seen["stderr"] :])),
-            ]
-            for stream, piece in pieces:
-                seen[stream] += len(piece)
-                if piece:
-                    yield stream, piece
-
-    def wait(self, timeout_s: float | None = COMMAND_TIMEOUT_S) -> Result:
-        """Wait for its end; all its output is in the result.
-
-        Raises:
-            GuestTimeoutError: It did not end in time; it was killed.
-        """
-        try:
-            state = self._wait(lambda state: state.over, timeout_s)
-        except GuestTimeoutError as timeout:
-            self.kill()
-            state = self._wait(lambda state: state.over, _KILL_WAIT_S)
-            raise GuestTimeoutError(f"{timeout}\n{_text(state)}".rstrip()) from None
-        if state.exit_code is None:
-            assert state.error is not None
-            raise GuestError(f"{shlex.join(self.argv)}: {state.error[1]}")
-        return Result(state.exit_code, bytes(state.stdout), bytes(state.stderr))
-
-    @property
-    def running(self) -> bool:
-        """Whether it has not ended, as far as is known here."""
-        return not self._wait(lambda _: True, None).over
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave nothing running: kill it if it still does."""
-        if self._guest.alive and self.running:
-            self.kill()
-            self._wait(lambda state: state.over, _KILL_WAIT_S)
-        self._guest.channel.forget(self._call)
-
-    def _started(self) -> int:
-        state = self._wait(lambda state: state.pid is not None or state.over, COMMAND_TIMEOUT_S)
-        if state.error is not None:
-            raise _os_error(state.error)
-        assert state.pid is not None
-        return state.pid
-
-    def _raw_lines(self, stream: Stream, timeout_s: float | None) -> Iterator[bytes]:
-        seen = 0
-
-        def output(state: CallState) -> bytearray:
-            return state.stdout if stream == "stdout" else state.stderr
-
-        def has_line(state: CallState) -> bool:
-            return state.over or output(state).find(b"\n", seen) >= 0
-
-        while True:
-            state = self._wait(has_line, timeout_s)
-            over = state.over
-            end = len(output(state)) if over else output(state).rfind(b"\n") + 1
-            lines = bytes(output(state)[seen:end]).split(b"\n")
-            # What follows the last line's end is no line, unless the output ended there without one.
-            yield from lines if lines[-1] else lines[:-1]
-            seen = end
-            if over:
-                return
-
-    def _wait(self, until: Callable[[CallState], bool], timeout_s: float | None) -> CallState:
-        with self._guest.watching():
-            try:
-                return self._guest.channel.wait(self._call, until, _deadline(timeout_s))
-            except CallTimeoutError:
-                raise GuestTimeoutError(f"{shlex.join(self.argv)}: nothing after {timeout_s} s") from None
 
 
 class Guest:
@@ -247,7 +85,7 @@ class Guest:
             GuestTimeoutError: It took too long.
             OSError: It could not be started, as the guest's errno says.
         """
-        deadline = _deadline(timeout_s)
+        deadline = deadline_after(timeout_s)
         with self.popen(argv, env=env, cwd=cwd) as process:
             if stdin:
                 process.write(stdin, timeout_s=timeout_s)
@@ -273,12 +111,12 @@ class Guest:
             "tty": tty,
         }
         with self.watching():
-            return GuestProcess(self, argv, self.channel.begin(agent.RUN, order))
+            return GuestProcess(self.channel, self.watching, argv, self.channel.begin(frames.RUN, order))
 
     def read_bytes(self, path: str | Path, *, timeout_s: float = COMMAND_TIMEOUT_S) -> bytes:
         """A file's content; OSError as the guest's kernel says."""
         with self.watching():
-            call = self.channel.begin(agent.READ, str(path))
+            call = self.channel.begin(frames.READ, str(path))
         return bytes(self._file_answer(call, timeout_s).stdout)
 
     def read_text(self, path: str | Path, *, timeout_s: float = COMMAND_TIMEOUT_S) -> str:
@@ -286,12 +124,12 @@ class Guest:
         return self.read_bytes(path, timeout_s=timeout_s).decode(errors="surrogateescape")
 
     def write(self, path: str | Path, content: str | bytes, *, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
-        """Make or replace a file, in one write(2) as kernel files need it; OSError as the guest's kernel says."""
+        """Make or replace a file by a single system call, as kernel files need it; OSError as its kernel says."""
         data = content.encode() if isinstance(content, str) else content
         with self.watching():
-            call = self.channel.begin(agent.WRITE, str(path))
-            self.channel.send_input(call, data, _deadline(timeout_s))
-            self.channel.send(agent.STDIN_END, call)
+            call = self.channel.begin(frames.WRITE, str(path))
+            self.channel.send_input(call, data, deadline_after(timeout_s))
+            self.channel.send(frames.STDIN_END, call)
         self._file_answer(call, timeout_s)
 
     def put(self, local: Path, remote: str | Path) -> None:
@@ -319,9 +157,13 @@ class Guest:
         self.channel.close()
         self._machine.close(_POWER_OFF_S)
 
-    def watching(self) -> "_Watch":
+    @contextmanager
+    def watching(self) -> Iterator[None]:
         """A block in which a lost channel becomes the error that says why."""
-        return _Watch(self)
+        try:
+            yield
+        except ChannelLostError as lost:
+            raise self.death() from lost
 
     def death(self) -> GuestError:
         """The error of a guest that is gone."""
@@ -346,39 +188,10 @@ class Guest:
     def _file_answer(self, call: int, timeout_s: float) -> CallState:
         with self.watching():
             try:
-                state = self.channel.wait(call, lambda state: state.over, _deadline(timeout_s))
+                state = self.channel.wait(call, lambda state: state.over, deadline_after(timeout_s))
             except CallTimeoutError:
                 raise GuestTimeoutError(f"guest {self.name}: a file was not served after {timeout_s} s") from None
         self.channel.forget(call)
         if state.error is not None:
-            raise _os_error(state.error)
+            raise os_error(state.error)
         return state
-
-
-class _Watch:
-    """Turns `ChannelLostError` into what it means for a guest."""
-
-    def __init__(self, guest: Guest) -> None:
-        self._guest = guest
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, ChannelLostError):
-            raise self._guest.death() from error
-
-
-def _deadline(timeout_s: float | None) -> float | None:
-    return None if timeout_s is None else time.monotonic() + timeout_s
-
-
-def _text(state: CallState) -> str:
-    return (bytes(state.stdout) + bytes(state.stderr)).decode(errors="surrogateescape")
-
-
-def _os_error(error: tuple[int | None, str]) -> Exception:
-    number, text = error
-    return GuestError(text) if number is None else OSError(number, f"in the guest: {text}")

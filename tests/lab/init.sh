@@ -2,6 +2,7 @@
 # First process of a guest, in the initramfs: modules, the host's root under a throw-away overlay, kernel file
 # systems, cgroups and network; then the second stage (boot.sh) runs on the new root. Values come from /lab.conf.
 # The first child cgroup is made here, while nothing else runs: made later under load it can oops an emulated guest.
+set -u
 export PATH=/bin
 say() { echo "lab: $*" > /dev/kmsg; }
 die() { echo "lab: init failed: $*" > /dev/kmsg; sleep 1; poweroff -f; }
@@ -47,18 +48,23 @@ for library in /new$TOOLS/usr/lib/x86_64-linux-gnu/*.so.*; do
 done
 cp /bin/busybox /boot.sh /lab.conf /new/run/lab/
 
+# A cgroup2 mount with every controller that is free, and a child that keeps them in use.
+mount_cgroup2() {
+  mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup2 "$1" || die "mount cgroup2"
+  mkdir "$1/$keep"
+  for group in "$1" "$1/$keep"; do
+    for controller in $(cat "$1/cgroup.controllers"); do
+      echo "+$controller" > "$group/cgroup.subtree_control"
+    done
+  done
+}
+
 cgroups=/new/sys/fs/cgroup
 keep=numaplace-lab.keep
 if [ "$CGROUP" = v2 ]; then
-  mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup2 $cgroups || die "mount cgroup2"
-  for controller in cpuset cpu io memory hugetlb pids; do
-    echo "+$controller" > $cgroups/cgroup.subtree_control || say "no controller $controller"
-  done
-  mkdir $cgroups/$keep
-  for controller in cpuset cpu io memory hugetlb pids; do
-    echo "+$controller" > $cgroups/$keep/cgroup.subtree_control
-  done
+  mount_cgroup2 $cgroups
 else
+  # systemd's hybrid layout. Newer Debian kernels have no v1 cpuset and memory controllers: those are then in unified.
   mount -t tmpfs -o mode=755 cgroup $cgroups
   for set in cpuset cpu,cpuacct blkio memory devices freezer pids hugetlb perf_event; do
     mkdir $cgroups/$set
@@ -66,14 +72,18 @@ else
       mkdir $cgroups/$set/$keep
     else
       rmdir $cgroups/$set
-      say "no v1 controller $set"
+      say "this kernel has no v1 controller $set"
     fi
   done
   ln -s cpu,cpuacct $cgroups/cpu
   ln -s cpu,cpuacct $cgroups/cpuacct
-  for file in cpuset.cpus cpuset.mems; do
-    cat $cgroups/cpuset/$file > $cgroups/cpuset/$keep/$file
-  done
+  if [ -d $cgroups/cpuset ]; then
+    for file in cpuset.cpus cpuset.mems; do
+      cat $cgroups/cpuset/$file > $cgroups/cpuset/$keep/$file
+    done
+  fi
+  mkdir $cgroups/unified
+  mount_cgroup2 $cgroups/unified
 fi
 
 for pool in $HUGEPAGES_2M; do

@@ -1,11 +1,11 @@
 """Kernels and tools for guests, prepared once in the user's cache from Debian's own packages.
 
-A prepared kernel is a folder named by its release: the image that QEMU starts, the modules a guest might load, and the
-part of the initramfs that all its guests share. A small file per kernel ("6.12") names the release in use, so preparing a newer
-one never pulls the folder from under a running guest.
+A prepared kernel is a folder named by its release: the image that QEMU starts, the modules a guest might load, and
+the part of the initramfs that all its guests share. A small file per kernel ("6.12") names the release in use, so
+preparing a newer one never pulls the folder from under a running guest.
 
-An xz-compressed image is unpacked on the host, because unpacking it inside costs seconds under emulation; QEMU starts the
-bare kernel by its PVH entry.
+An xz-compressed image is unpacked on the host, because unpacking it inside costs seconds under emulation; QEMU starts
+the bare kernel by its PVH entry.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ TOOLS = ("busybox-static", "numactl", "libnuma1", "numad")
 """What init runs on, and NUMA programs for guests: rivals in the bench and helpers in tests."""
 TOOLS_SUITE = "bookworm"
 
-_PART = re.compile(r"linux-(image|binary|modules)-\d\S*")
+_PART = re.compile(r"linux-(image|base|binary|modules)-\d\S*")
 _KEPT_DRIVERS = ("virtio", "block", "char", "net")
 _INIT = Path(__file__).with_name("init.sh")
 _BOOT = Path(__file__).with_name("boot.sh")
@@ -157,12 +157,11 @@ def _parts(suite: Suite, meta: Package) -> list[str]:
 
 def _keep(tree: Path, release: str, target: Path) -> None:
     """Move what guests may need from an unpacked package to `target`."""
-    image = (tree / "boot" / f"vmlinuz-{release}").read_bytes()
+    # Newer packages keep everything below /usr/lib/modules.
+    modules = _first(tree / "lib/modules" / release, tree / "usr/lib/modules" / release)
+    image = _first(tree / "boot" / f"vmlinuz-{release}", modules / "vmlinuz").read_bytes()
     (target / "image").write_bytes(unpacked_image(image))
-    (tree / "boot" / f"config-{release}").rename(target / "config")
-    modules = next(
-        path for path in (tree / "lib/modules" / release, tree / "usr/lib/modules" / release) if path.is_dir()
-    )
+    _first(tree / "boot" / f"config-{release}", modules / "config").rename(target / "config")
     drivers = modules / "kernel" / "drivers"
     for unneeded in [path for path in drivers.iterdir() if path.name not in _KEPT_DRIVERS]:
         shutil.rmtree(unneeded)
@@ -170,6 +169,14 @@ def _keep(tree: Path, release: str, target: Path) -> None:
         shutil.rmtree(unneeded)
     shutil.rmtree(modules / "kernel" / "sound", ignore_errors=True)
     modules.rename(target / "modules")
+
+
+def _first(*paths: Path) -> Path:
+    """The first of `paths` that exists."""
+    for path in paths:
+        if path.exists():
+            return path
+    raise PackageError(f"the package lacks {' and '.join(str(path) for path in paths)}: its layout is new to the lab")
 
 
 def _initramfs(kernel: Kernel, extra_modules: tuple[str, ...]) -> bytes:

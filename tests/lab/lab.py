@@ -1,6 +1,7 @@
 """Boot a guest by its description's name.
 
-A guest whose boot ends in an oops of the emulation alone is named in the log and booted again, a bounded number of times.
+A guest whose boot ends in an oops of the emulation alone is named in the log and booted again, a bounded number of
+times.
 """
 
 import logging

@@ -115,7 +115,7 @@ def _settings(guest: Description) -> str:
         "NAME": guest.name,
         "CGROUP": guest.cgroup,
         "PYTHON": str(Path(sys.executable).resolve()),
-        "AGENT": str(Path(__file__).with_name("agent.py")),
+        "PROJECT": str(PROJECT),
         "TOOLS": str(kernels.prepare_tools()),
         "KEEP": " ".join(str(place) for place in covered(needed())),
         "HUGEPAGES_2M": " ".join(f"{node.id}:{node.hugepages_2m}" for node in guest.nodes if node.hugepages_2m),

@@ -1,5 +1,7 @@
-"""Debian packages of any suite, fetched by apt itself into the user's cache, without root and without touching the
-machine's own apt: each suite has a state folder of its own, and signatures are checked as ever.
+"""Debian packages of any suite, fetched by apt itself into the user's cache.
+
+No root is needed and the machine's own apt is not touched: each suite has a state folder of its own. Signatures are
+checked as ever.
 """
 
 import fcntl

@@ -1,15 +1,15 @@
 """QEMU's command line for a description.
 
 Pure. What it keeps: no KVM is assumed (multi-threaded TCG, so CPUs of a guest really run at once); nothing of the
-machine's own QEMU settings or devices leaks in; the guest ends when its kernel panics or reboots, so that a fault is seen
-at once; only the host's loopback is reached through it, and nothing reaches the guest but over the lab's port.
+machine's own QEMU settings or devices leaks in; the guest ends when its kernel panics or reboots, so that a fault is
+seen at once; only the host's loopback is reached through it, and nothing reaches the guest but over the lab's port.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.lab.agent import PORT_NAME
-from tests.lab.description import LOCAL_DISTANCE, Description, NodeSpec
+from tests.lab.description import LOCAL_DISTANCE, Description
+from tests.lab.frames import PORT_NAME
 
 PROGRAM = "qemu-system-x86_64"
 REMOTE_DISTANCE = 20
@@ -65,7 +65,8 @@ def command_line(guest: Description, files: Files, options: Options) -> list[str
         PROGRAM,
         *("-name", guest.name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *_accelerator(options.accelerator),
-        *("-machine", "pc", "-m", f"{guest.memory_mb}M", "-smp", _smp(guest)),
+        *("-machine", "pc", "-m", f"{guest.memory_mb}M"),
+        *_smp(guest),
         *_numa(guest),
         *("-kernel", str(files.image), "-initrd", str(files.initramfs)),
         *("-append", " ".join([*_KERNEL_ARGS, *guest.kernel_args])),
@@ -88,25 +89,60 @@ def _accelerator(name: str) -> list[str]:
     return ["-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max,la57=off"]
 
 
-def _smp(guest: Description) -> str:
+def _smp(guest: Description) -> list[str]:
     """A socket for each node with CPUs where that divides evenly, else for each CPU: no socket spans two nodes."""
+    if gap_ids(guest):
+        return _smp_with_gap(guest)
     counts = {node.cpus for node in guest.nodes if node.cpus}
     sockets = guest.cpus // counts.pop() if len(counts) == 1 else guest.cpus
-    return f"{guest.cpus},sockets={sockets},cores={guest.cpus // sockets},threads=1"
+    return ["-smp", f"{guest.cpus},sockets={sockets},cores={guest.cpus // sockets},threads=1"]
+
+
+def gap_ids(guest: Description) -> list[int]:
+    """Node ids that the description leaves out between its nodes."""
+    present = {node.id for node in guest.nodes}
+    return [node_id for node_id in range(guest.nodes[-1].id) if node_id not in present]
+
+
+def _smp_with_gap(guest: Description) -> list[str]:
+    """CPUs, with a slot for one in each gap that is never filled.
+
+    The kernel numbers nodes in the order in which the firmware's table names them, CPU slots first. So a node that has
+    nothing but an empty slot gets its number and never comes online. QEMU fills slots from the first at start; those
+    behind a gap are filled one by one.
+    """
+    slots = _slots(guest)
+    total = sum(len(of_node) for of_node in slots.values())
+    first_gap = gap_ids(guest)[0]
+    filled = [slot for node in guest.nodes if node.id > first_gap for slot in slots[node.id]]
+    plugged = [
+        part for slot in filled for part in ("-device", f"max-x86_64-cpu,socket-id={slot},core-id=0,thread-id=0")
+    ]
+    return ["-smp", f"{guest.cpus - len(filled)},maxcpus={total},sockets={total},cores=1,threads=1", *plugged]
+
+
+def _slots(guest: Description) -> dict[int, range]:
+    """CPU slots of each node id up to the last, an empty one for each gap."""
+    slots: dict[int, range] = {}
+    first = 0
+    cpus = {node.id: node.cpus for node in guest.nodes}
+    for node_id in range(guest.nodes[-1].id + 1):
+        count = cpus.get(node_id, 1)
+        slots[node_id] = range(first, first + count)
+        first += count
+    return slots
 
 
 def _numa(guest: Description) -> list[str]:
-    """Nodes and distances; an id that the description leaves out becomes an empty node, which never comes online."""
-    by_id = {node.id: node for node in guest.nodes}
+    """Nodes and distances."""
+    memory_mb = {node.id: node.memory_mb for node in guest.nodes}
     arguments: list[str] = []
-    for node_id in range(guest.nodes[-1].id + 1):
-        node = by_id.get(node_id, NodeSpec(node_id, 0, 0))
+    for node_id, slots in _slots(guest).items():
         parts = [f"node,nodeid={node_id}"]
-        if node.cpus:
-            cpus = guest.cpus_of(node_id)
-            parts.append(f"cpus={cpus[0]}-{cpus[-1]}")
-        if node.memory_mb:
-            arguments += ["-object", f"memory-backend-ram,id=m{node_id},size={node.memory_mb}M"]
+        if slots:
+            parts.append(f"cpus={slots[0]}-{slots[-1]}")
+        if memory_mb.get(node_id):
+            arguments += ["-object", f"memory-backend-ram,id=m{node_id},size={memory_mb[node_id]}M"]
             parts.append(f"memdev=m{node_id}")
         arguments += ["-numa", ",".join(parts)]
     return arguments + _distances(guest)

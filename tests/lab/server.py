@@ -1,15 +1,16 @@
 """The lab's server inside a guest: runs commands, feeds and streams them, reads and writes files, over one serial port.
 
 Starting Python costs seconds under emulation, so one process lives as long as the guest and starts every command. It
-is a single file of the standard library, run straight from the host's root; the host imports the frame format from
-here. Rules it keeps:
+is of the standard library alone, run straight from the host's root. Rules it keeps:
 
-- One port, many calls: every frame carries the call's number, so any number of commands run at once.
 - The host always reads, so writing to the port may block; a command that does not read its input may not stop the
   others, so the host sends input only within a window that the server refills as the command takes it.
 - A command is its own session: a signal goes to all that it started.
 - The end of the port is the end of the guest: when the host goes away the server returns and init powers off.
 """
+
+# Importing pathlib would cost every boot a quarter of a second under emulation.
+# ruff: noqa: PTH123, PTH208
 
 import errno
 import fcntl
@@ -23,66 +24,33 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-HEADER = struct.Struct("!cII")
-"""A frame's kind, the number of the call, and the bytes that follow."""
-PAYLOAD_BYTES_MAX = 64 * 1024
-STDIN_WINDOW_BYTES = 256 * 1024
+from tests.lab.frames import (
+    EXIT,
+    FAILED,
+    HELLO,
+    PAYLOAD_BYTES_MAX,
+    PORT_NAME,
+    READ,
+    RESIZE,
+    RUN,
+    SIGNAL,
+    STARTED,
+    STDERR,
+    STDIN,
+    STDIN_END,
+    STDIN_TAKEN,
+    STDOUT,
+    WRITE,
+    FrameReader,
+    chunks,
+    frame,
+)
 
-# Host to guest.
-RUN = b"r"  # JSON: argv, env, cwd, tty
-STDIN = b"i"
-STDIN_END = b"e"
-SIGNAL = b"s"  # JSON: a number
-RESIZE = b"w"  # JSON: [rows, columns]
-READ = b"f"  # JSON: path
-WRITE = b"g"  # JSON: path; the content follows as STDIN … STDIN_END
-# Guest to host.
-HELLO = b"H"  # JSON: what the guest is
-STARTED = b"P"  # JSON: pid
-STDOUT = b"O"
-STDERR = b"T"
-STDIN_TAKEN = b"A"  # JSON: bytes
-EXIT = b"X"  # JSON: exit code, negative for a signal
-FAILED = b"N"  # JSON: errno, text
-
-PORT_NAME = "numaplace.lab"
 _PORT_WAIT_S = 10.0
-
-
-def frame(kind: bytes, call: int, payload: bytes = b"") -> bytes:
-    """One frame; `payload` must not exceed PAYLOAD_BYTES_MAX."""
-    assert len(payload) <= PAYLOAD_BYTES_MAX
-    return HEADER.pack(kind, call, len(payload)) + payload
-
-
-def chunks(data: bytes) -> Iterator[bytes]:
-    """`data` in pieces that fit a frame."""
-    for start in range(0, len(data), PAYLOAD_BYTES_MAX):
-        yield data[start : start + PAYLOAD_BYTES_MAX]
-
-
-class FrameReader:
-    """Cuts a stream of bytes into frames; a frame of an impossible length is an error, as the stream is lost then."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
-        """Yield each frame that `data` completes: kind, call, payload."""
-        self._buffer += data
-        while len(self._buffer) >= HEADER.size:
-            kind, call, length = HEADER.unpack_from(self._buffer)
-            if length > PAYLOAD_BYTES_MAX:
-                raise ValueError(f"a frame of {length} bytes: the stream is out of step")
-            end = HEADER.size + length
-            if len(self._buffer) < end:
-                return
-            payload = bytes(self._buffer[HEADER.size : end])
-            del self._buffer[:end]
-            yield kind, call, payload
 
 
 def find_port(root: str = "/sys/class/virtio-ports") -> str:
@@ -275,10 +243,8 @@ class Server:
     def _on_signal(self, call: int, payload: bytes) -> None:
         command = self._commands.get(call)
         if command is not None:
-            try:
+            with suppress(ProcessLookupError):  # It may have ended meanwhile; its exit is on the way.
                 os.killpg(command.process.pid, json.loads(payload))
-            except ProcessLookupError:
-                pass  # It ended meanwhile; its exit is on the way.
 
     def _on_resize(self, call: int, payload: bytes) -> None:
         command = self._commands.get(call)
@@ -326,7 +292,9 @@ def _start(order: dict[str, Any]) -> Command:
         env=order["env"],
         start_new_session=True,
     )
-    assert process.stdin and process.stdout and process.stderr
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
     command = Command(process, None)
     # The descriptors are ours from here on; the file objects must not close them a second time.
     command.stdin = os.dup(process.stdin.fileno())
