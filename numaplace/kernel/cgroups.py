@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from numaplace.kernel.errors import KernelFormatError, translate_file
-from numaplace.kernel.files import HOST, parse_int, read_text, write_text
-from numaplace.kernel.numa_maps import unescape
+from numaplace.kernel.files import HOST, parse_int, read_text, unescape, write_text
 from numaplace.kernel.status import CgroupPath, read_cgroup_paths
 from numaplace.model.ids import NodeId
 

@@ -9,6 +9,7 @@ Raw descriptors instead of `open()`: the sweep over processes reads thousands of
 
 import errno
 import os
+import re
 from pathlib import Path
 
 from numaplace.kernel.errors import (
@@ -27,6 +28,7 @@ HOST = Path("/")
 
 _CHUNK_BYTES = 16_384
 _DIGITS_MAX = 20  # of a 64-bit number
+_ESCAPE = re.compile(r"\\([0-7]{3})")
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
@@ -160,3 +162,8 @@ def parse_int(text: str, source: str, base: int = 10) -> int:
         return int(text, base)
     except ValueError as error:
         raise KernelFormatError(source, text) from error
+
+
+def unescape(text: str) -> str:
+    r"""Undo the kernel's octal escapes (`\040`), which `seq_path` puts for bytes that would break a field."""
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text) if "\\" in text else text

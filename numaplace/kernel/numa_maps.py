@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from numaplace.kernel.errors import KernelFormatError
-from numaplace.kernel.files import HOST, nodes_in, parse_int, read_process_text
+from numaplace.kernel.files import HOST, nodes_in, parse_int, read_process_text, unescape
 from numaplace.kernel.policy import ModeFlag, PolicyMode
 from numaplace.model.ids import NodeId, Nodes
 
@@ -24,7 +24,6 @@ _KIB = 1024
 _POLICY_CHARS_MAX = 63
 _DIGITS_MAX = 20  # of a 64-bit number
 _DELETED = " (deleted)"
-_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 _MODES = {
     "default": PolicyMode.DEFAULT,
@@ -168,11 +167,6 @@ def _count(text: str, source: str, line: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX):
         raise KernelFormatError(source, line)
     return int(text)
-
-
-def unescape(text: str) -> str:
-    r"""Undo the kernel's octal escapes (`\040`), which `seq_path` puts for bytes that would break a field."""
-    return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text) if "\\" in text else text
 
 
 def parse(text: str, source: str = "numa_maps") -> Iterator[NumaMapping]:
