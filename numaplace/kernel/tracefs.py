@@ -30,7 +30,7 @@ EXIT: Final = "sched/sched_process_exit"
 MIGRATE_PAGES: Final = "migrate/mm_migrate_pages"
 
 _PREFIX = "numaplace"
-_INSTANCE = re.compile(rf"{_PREFIX}-([0-9]{{1,10}})-([0-9]{{1,20}})", re.ASCII)
+_INSTANCE = re.compile(rf"{_PREFIX}-([0-9]{{1,10}})-([0-9]{{1,20}})(?:-[a-z]{{1,20}})?", re.ASCII)
 _READ_BYTES = 65_536
 _LINE_BYTES_MAX = 65_536  # far above any event; what is longer is no line
 
@@ -75,23 +75,27 @@ def remove_stale_instances(tracefs: Path) -> tuple[str, ...]:
 class TraceInstance:
     """An instance with events of its own choice. A context manager; `fileno` is readable when events wait."""
 
-    def __init__(self, tracefs: Path | None = None, buffer_kb_per_cpu: int = 256) -> None:
+    def __init__(self, tracefs: Path | None = None, buffer_kb_per_cpu: int = 256, purpose: str = "") -> None:
         """Create the instance, with nothing enabled.
 
         Args:
             tracefs: where it is mounted; looked up if None.
             buffer_kb_per_cpu: how much waits for a slow reader, on every possible CPU.
+            purpose: lower-case letters that tell several instances of one process apart.
 
         Raises:
             NoSuchFile: tracefs is not mounted.
             Denied: it may not be written (no root, lockdown).
-            KernelCallError: EEXIST, this process has an instance already; EROFS, ENOMEM.
+            KernelCallError: EEXIST, this process has an instance for this purpose already; EROFS, ENOMEM.
         """
         found = tracefs or find_tracefs(read_mounts())
         if found is None:
             raise NoSuchFile("finding tracefs", errno.ENOENT)
         own = read_identity(os.getpid())
-        self.directory = found / "instances" / f"{_PREFIX}-{own.pid}-{own.start_ticks}"
+        name = "-".join(filter(None, [_PREFIX, str(own.pid), str(own.start_ticks), purpose]))
+        if _INSTANCE.fullmatch(name) is None:
+            raise ValueError(f"a purpose is up to 20 lower-case letters, not {purpose!r}")
+        self.directory = found / "instances" / name
         self._tail = b""
         self._descriptor = -1
         try:
@@ -142,6 +146,10 @@ class TraceInstance:
     def disable(self, event: str) -> None:
         """Let an event into the buffer no more; raises NoSuchFile."""
         write_text(self.directory / "events" / event / "enable", "0\n")
+
+    def record(self, *, on: bool) -> None:
+        """Let events into the buffer, or none at all; far cheaper than to enable and disable each event."""
+        write_text(self.directory / "tracing_on", f"{int(on)}\n")
 
     def read(self) -> TraceReading:
         """Return the events that wait, without blocking; none if there are none. Takes one buffer at most.
