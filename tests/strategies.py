@@ -4,6 +4,7 @@ Values are as the wire takes them: printable identifiers, no empty cells, bounde
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
@@ -39,6 +40,20 @@ from numaplace.model.session import (
     Welcome,
 )
 from numaplace.model.topology import Node, Topology
+from numaplace.model.views import (
+    AgentStatus,
+    Decision,
+    Explanation,
+    Host,
+    HostState,
+    Job,
+    LocalEvent,
+    Move,
+    NamedPolicy,
+    Shown,
+    TaskOnHost,
+)
+from numaplace.model.worth import Action
 
 PRINTABLE = st.characters(codec="utf-8", exclude_categories=["C", "Z"])
 names = st.text(PRINTABLE, min_size=1, max_size=20)
@@ -218,3 +233,73 @@ instructions: st.SearchStrategy[Instruction] = st.one_of(
     st.builds(AcknowledgeOutcome, move_ids),
     st.builds(Measure, task_ids),
 )
+
+moments = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - the zone is the strategy's
+shares = st.floats(0, 1)
+hosts = st.builds(
+    Host,
+    id=host_ids,
+    state=st.sampled_from(HostState),
+    topology=topologies(),
+    abilities=abilities,
+    load=loads,
+    agent_version=texts,
+    last_seen=st.none() | moments,
+    tasks=small_counts,
+    moves_running=small_counts,
+    move_bytes_per_s=rates,
+)
+decisions = st.builds(
+    Decision,
+    action=st.sampled_from(Action),
+    reason=names,
+    words=texts,
+    would_move_bytes=sizes,
+    predicted_s=seconds,
+    not_before=st.none() | moments,
+)
+tasks_on_hosts = st.builds(
+    TaskOnHost,
+    host=host_ids,
+    task=tasks,
+    locality=shares,
+    remote_bytes=sizes,
+    last_change=st.none() | home_changes,
+    last_changed=st.none() | moments,
+    decision=st.none() | decisions,
+)
+jobs = st.builds(Job, job_ids, st.lists(tasks_on_hosts, max_size=2).map(tuple), policies, st.booleans())
+moves = st.builds(
+    Move,
+    id=move_ids,
+    host=host_ids,
+    job=job_ids,
+    state=st.sampled_from(MoveState),
+    order=st.none() | orders,
+    reason=texts,
+    created=st.none() | moments,
+    ended=st.none() | moments,
+    progress=st.none() | progresses,
+    outcome=st.none() | outcomes,
+    by_agent_alone=st.booleans(),
+)
+explanations = st.builds(
+    Explanation, jobs, st.lists(moves, max_size=2).map(tuple), st.lists(texts, max_size=3).map(tuple)
+)
+named_policies = st.builds(NamedPolicy, st.none() | job_ids.filter(lambda job: job != "default"), policies)
+statuses = st.builds(
+    AgentStatus,
+    host=host_ids,
+    version=texts,
+    topology=topologies(),
+    abilities=abilities,
+    load=loads,
+    connected=st.booleans(),
+    scheduler=texts,
+    tasks=small_counts,
+    threads=small_counts,
+    moves_open=small_counts,
+    outcomes_unacknowledged=small_counts,
+)
+shown = st.builds(Shown, tasks, shares, lefts)
+local_events: st.SearchStrategy[LocalEvent] = st.one_of(orders, progresses, outcomes, home_changes)
