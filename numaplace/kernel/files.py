@@ -150,13 +150,13 @@ def cpus_in(text: str, source: str) -> Cpus:
 
 
 def parse_int(text: str, source: str, base: int = 10) -> int:
-    """Parse a number of plain ASCII digits, with a sign at most: `int()` would take underscores and blanks too.
+    """Parse a number of plain ASCII digits, with a sign at most: `int()` takes underscores, blanks and `0x` too.
 
     Raises:
         KernelFormatError: it is anything else.
     """
     digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isalnum()) or len(digits) > _DIGITS_MAX:
+    if not (digits.isascii() and digits.isalnum()) or len(digits) > _DIGITS_MAX or digits[:2] in {"0x", "0X"}:
         raise KernelFormatError(source, text)
     try:
         return int(text, base)

@@ -18,7 +18,9 @@ from numaplace.kernel.files import HOST, read_text
 from numaplace.model.ids import NodeId
 
 _HEAD = re.compile(r"Node ([0-9]{1,5}), zone +([A-Za-z0-9]+)", re.ASCII)
-_PAIR = re.compile(r" +(?:pages )?([a-z_]+):? +([0-9]{1,20})", re.ASCII)
+# Without a colon: `high:` is another thing than `high`, a CPU's page set.
+_PAIR = re.compile(r" +(?:pages )?([a-z_]+) +([0-9]{1,20})", re.ASCII)
+_START = re.compile(r" +(start_pfn): +([0-9]{1,20})", re.ASCII)
 _WANTED = ("free", "min", "low", "high", "spanned", "present", "managed")
 
 
@@ -74,8 +76,7 @@ def _zone(node: NodeId, name: str, lines: list[str], source: str) -> Zone:
     for line in lines:
         if line and line[0] != " ":
             raise KernelFormatError(source, line)
-        pair = _PAIR.fullmatch(line)
-        # The first of a name counts: `high` comes again for every CPU's page set.
+        pair = _PAIR.fullmatch(line) or _START.fullmatch(line)
         if pair is not None:
             values.setdefault(pair[1], int(pair[2]))
     missing = [key for key in _WANTED if key not in values]
