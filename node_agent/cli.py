@@ -79,7 +79,7 @@ def run(  # noqa: PLR0917 - typer passes by keyword
 ) -> None:
     """Run the agent until SIGTERM.
 
-    Examples:
+    **For example**
 
         numaplace-agent run --scheduler sched1:7700 --cgroup-root /slurm
 
@@ -123,7 +123,7 @@ async def _until_signalled(settings: AgentSettings) -> None:
 def check_config(config: Config = None) -> None:
     """Read the configuration as ``run`` would, and print it.
 
-    Example:
+    **For example**
 
         numaplace-agent check-config --config /etc/numaplace/agent.toml
     """
@@ -137,7 +137,7 @@ def check_config(config: Config = None) -> None:
 def probe(config: Config = None) -> None:
     """Say what the agent can and cannot do on this host, and what to change.
 
-    Example:
+    **For example**
 
         sudo numaplace-agent probe
     """

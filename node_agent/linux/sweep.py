@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 
 from node_agent.core.facts import Sweep, TaskFacts
@@ -90,6 +91,16 @@ class TaskSweep:
             path = task.removeprefix(CGROUP)
             return TaskFacts(task, job, "", (), 0, frozenset(), frozenset(), self._now_s(), cgroup=path)
 
+    def find(self, *, pid: int | None = None, cgroup: str | None = None) -> TaskFacts:
+        """See `TaskSource`: adopted into a list of its own, which is then dropped."""
+        host = replace(self._host, own_pids=frozenset())
+        alone = TaskList(SelectionRules(), host, AdoptionFile(None, ""))
+        name = JobId(f"pid-{pid}" if pid is not None else (cgroup or "").rpartition("/")[2])
+        try:
+            return TaskSweep(alone, host, self._read_topology, now_s=self._now_s).adopt(name, pid=pid, cgroup=cgroup)
+        except ProcessGone as error:
+            raise LookupError(f"there is no process {pid}") from error
+
     def release(self, job: JobId) -> int:
         """See `TaskSource`; raises OSError if it could not be written down, and is still followed then."""
         with self._lock:
@@ -165,13 +176,19 @@ class TaskSweep:
             mems=self._mems_of(task),
             started_s=first.ref.start_ticks / self._ticks_per_s,
             cgroup=task.cgroup,
-            uid=first.uid,
+            uid=_owner(task),
         )
 
     def _mems_of(self, task: SelectedTask) -> Nodes:
         pids = {process.cgroup: process.ref.pid for process in task.processes if self._threads.count(process.ref)}
         nodes = [self._mems.of(self._host.places.cgroup(path), pid) for path, pid in pids.items()]
         return nodes[0] if len(nodes) == 1 else frozenset().union(*nodes)
+
+
+def _owner(task: SelectedTask) -> int:
+    """The user whose processes all of them are, or root."""
+    owners = {process.uid for process in task.processes}
+    return owners.pop() if len(owners) == 1 else 0
 
 
 def open_tasks(

@@ -1,0 +1,220 @@
+"""The one place where the agent's parts are built and joined: adapters of this host, the core, the shell."""
+
+import asyncio
+import ipaddress
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import grpc
+import structlog
+
+from node_agent.core.agent import AgentCore
+from node_agent.core.desk import Limits
+from node_agent.core.facts import ProcessRef, TaskFacts
+from node_agent.core.rhythm import Rhythm
+from node_agent.linux.host_memory import LinuxHostMemory
+from node_agent.linux.journal import JournalError, SqliteJournal
+from node_agent.linux.mover import MemoryMover
+from node_agent.linux.sweep import TaskSweep, boot_clock_s, open_tasks
+from node_agent.linux.topology import read_topology
+from node_agent.linux.watchers import open_watchers
+from node_agent.ports import Mover, Watcher
+from node_agent.rpc.local import About, Hands, LocalService, Located, Publisher
+from node_agent.rpc.peers import PeerGate
+from node_agent.rpc.session import Endpoint, SchedulerSession
+from node_agent.runtime.shell import Outlets, Shell
+from node_agent.runtime.sweeping import Sweeping
+from node_agent.settings import AgentSettings
+from numaplace import __version__
+from numaplace.configuration import ConfigurationError, TlsSection
+from numaplace.kernel.errors import ProcessGone
+from numaplace.kernel.files import read_text
+from numaplace.model.ids import HostId, JobId
+from numaplace.model.job import ChangeSource
+from numaplace.model.session import Abilities, Hello, PolicySet, Report
+from numaplace.telemetry import events, keys
+from numaplace.v1 import local_pb2_grpc
+
+log = structlog.get_logger(__name__)
+
+
+class StartError(Exception):
+    """The agent cannot start; the words say why and what to do."""
+
+
+class BootClock:
+    """The host's boot-time clock."""
+
+    @staticmethod
+    def now_s() -> float:
+        """Seconds since boot, suspend included."""
+        return boot_clock_s()
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The adapters to this host."""
+
+    tasks: TaskSweep
+    mover: Mover
+    watchers: tuple[Watcher, ...]
+    abilities: Abilities
+
+
+def open_host(settings: AgentSettings) -> Host:
+    """Probe this host and open what it offers. Raises ConfigurationError, or OSError of the kernel's files."""
+    tasks = open_tasks(settings.follow.to_rules(), read_topology, settings.state_dir / "adoptions.json")
+    memory = LinuxHostMemory()
+    mover = MemoryMover(memory, sorted(read_topology().with_memory))
+    watchers, remarks = open_watchers()
+    found = mover.abilities()
+    abilities = replace(
+        found,
+        watchers=frozenset({ChangeSource.SWEEP, *(watcher.source for watcher in watchers)}),
+        remarks=(*found.remarks, *remarks, *tasks.remarks),
+    )
+    return Host(tasks, mover, tuple(watchers), abilities)
+
+
+def describe_host(settings: AgentSettings) -> Iterator[str]:
+    """In plain words what the agent can and cannot do here."""
+    host = open_host(settings)
+    try:
+        yield f"watchers: {', '.join(sorted(source.value for source in host.abilities.watchers))}"
+        yield f"moves pages: {'yes' if host.abilities.can_move else 'no'}"
+        yield from host.abilities.remarks
+    finally:
+        for watcher in host.watchers:
+            watcher.close()
+
+
+async def run_agent(settings: AgentSettings) -> None:
+    """Run until cancelled. Raises StartError with words for whoever started it."""
+    try:
+        agent = Agent(settings)
+    except (JournalError, ConfigurationError, OSError) as error:
+        raise StartError(str(error)) from error
+    await agent.run()
+
+
+class Agent:
+    """All parts of one agent, joined."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self._settings = settings
+        endpoint = _endpoint(settings)
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        self._journal = SqliteJournal(settings.state_dir / "journal.sqlite")
+        boot_id = read_text(Path("/proc/sys/kernel/random/boot_id")).strip()
+        remembered = self._journal.remember(boot_id)
+        policies = remembered.policies or PolicySet(settings.policy.to_policy())
+        self._host = open_host(settings)
+        instance = uuid.uuid4().hex[:12]
+        limits = Limits(movers_max=settings.limits.movers)
+        self._core = AgentCore(instance, replace(remembered, policies=policies), limits)
+        self._publisher = Publisher()
+        clock = BootClock()
+        outlets = Outlets(self._send, self._publisher.publish)
+        self._shell = Shell(self._core, self._host.mover, self._journal, clock, outlets)
+        rhythm = Rhythm(watched=bool(self._host.watchers))
+        self._sweeping = Sweeping(self._host.tasks, self._host.watchers, rhythm, clock, self._shell.put)
+        hello = Hello(HostId(settings.host), instance, boot_id, agent_version=__version__)
+        self._session = SchedulerSession(endpoint, hello, self._shell.put) if endpoint else None
+
+    def _send(self, report: Report) -> None:
+        if self._session is not None:
+            self._session.send(report)
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        abilities = self._host.abilities
+        log.info(
+            events.STARTED,
+            **{
+                keys.VERSION: __version__,
+                keys.WATCHERS: sorted(source.value for source in abilities.watchers),
+                keys.ADDRESS: self._settings.scheduler,
+            },
+        )
+        for remark in abilities.remarks:
+            log.warning(events.ABILITY_MISSING, **{keys.WORDS: remark})
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._shell.run(abilities))
+                tasks.create_task(self._sweeping.run())
+                tasks.create_task(self._dial_when_swept())
+                tasks.create_task(PeerGate(self._settings.socket, self._serve_uid).run())
+        finally:
+            self._journal.close()
+            log.info(events.STOPPED)
+
+    async def _dial_when_swept(self) -> None:
+        await self._sweeping.first_done.wait()
+        if self._session is not None:
+            await self._session.run()
+
+    async def _serve_uid(self, uid: int, path: Path) -> None:
+        """Start the local service of one uid."""
+        about = About(self._settings.host, self._settings.scheduler or "")
+        server = grpc.aio.server(maximum_concurrent_rpcs=64)
+        local_pb2_grpc.add_LocalServicer_to_server(
+            LocalService(uid, self._core, self._hands(), self._publisher, about), server
+        )
+        server.add_insecure_port(f"unix:{path}")
+        await server.start()
+
+    def _hands(self) -> Hands:
+        source = self._host.tasks
+        return Hands(
+            now_s=boot_clock_s,
+            connected=lambda: self._session is not None and self._session.connected,
+            find=lambda pid, cgroup: asyncio.to_thread(partial(source.find, pid=pid, cgroup=cgroup)),
+            locate=self._locate,
+            adopt=self._adopt,
+            release=self._release,
+        )
+
+    async def _locate(self, processes: tuple[ProcessRef, ...]) -> Located:
+        measured = await asyncio.to_thread(self._host.mover.measure, processes)
+        return measured, self._host.mover.stuck(processes)
+
+    async def _adopt(self, job: JobId, pid: int | None, cgroup: str | None) -> TaskFacts:
+        try:
+            facts = await asyncio.to_thread(partial(self._host.tasks.adopt, job, pid=pid, cgroup=cgroup))
+        except ProcessGone as error:
+            raise LookupError(f"there is no process {pid}") from error
+        self._sweeping.look_now()
+        return facts
+
+    async def _release(self, job: JobId) -> int:
+        released = await asyncio.to_thread(self._host.tasks.release, job)
+        self._sweeping.look_now()
+        return released
+
+
+def _endpoint(settings: AgentSettings) -> Endpoint | None:
+    if settings.scheduler is None:
+        return None
+    files = settings.tls.files()
+    if files is not None:
+        ca, certificate, key = files
+        return Endpoint(settings.scheduler, grpc.ssl_channel_credentials(ca, key, certificate))
+    _demand_loopback(settings.scheduler, settings.tls)
+    return Endpoint(settings.scheduler)
+
+
+def _demand_loopback(target: str, tls: TlsSection) -> None:
+    """Plaintext leaves the host only if somebody said so."""
+    host = target.rpartition(":")[0].strip("[]")
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback and not tls.insecure:
+        raise ConfigurationError(
+            f"{target} is not on loopback, and no TLS files are given: make certificates with numaplace-scheduler certs"
+            " and name them in [tls], or allow plaintext with --insecure"
+        )
