@@ -32,7 +32,7 @@ _EMULATION = re.compile(r"\bint3: [0-9a-f]{4} \[#\d+\]")
 _INIT = re.compile(r"\blab: (init failed|the server failed)")
 _KERNEL = re.compile(
     r"Kernel panic - not syncing|\bBUG: |\bOops: |\bOops\b.*\[#\d+\]|general protection fault|: [0-9a-f]{4} \[#\d+\]"
-    r"|watchdog: BUG|rcu: INFO: .* detected|INFO: task .* blocked for more than"
+    r"|watchdog: BUG|rcu: INFO: .*detected|INFO: task .* blocked for more than"
 )
 
 
