@@ -21,7 +21,7 @@ from scheduler.state.machine import Restored, SchedulerState
 GIB = 1 << 30
 HOST = HostId("h1")
 TASK = TaskId("cgroup:/job")
-I = TypeVar("I")
+T = TypeVar("T")
 
 
 def nodes(*ids: int) -> Nodes:
@@ -178,17 +178,17 @@ class Stage:
         return TaskKey(host, TaskId(task))
 
 
-def sent(done: Iterable[Instruction], kind: type[I]) -> list[I]:
+def sent(done: Iterable[Instruction], kind: type[T]) -> list[T]:
     """The messages of one kind that are sent to agents."""
     return [d.message for d in done if isinstance(d, SendTo) and isinstance(d.message, kind)]
 
 
-def of_kind(done: Iterable[Instruction], kind: type[I]) -> list[I]:
+def of_kind(done: Iterable[Instruction], kind: type[T]) -> list[T]:
     """The instructions of one kind."""
     return [d for d in done if isinstance(d, kind)]
 
 
-def only(items: list[I]) -> I:
+def only(items: list[T]) -> T:
     """The one item there must be."""
     assert len(items) == 1, items
     return items[0]

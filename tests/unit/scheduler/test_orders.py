@@ -2,11 +2,13 @@
 
 import pytest
 
+from numaplace.model.job import Task
 from numaplace.model.move import MoveOrder, MoveOutcome, MoveProgress, MoveState
 from numaplace.model.policy import MIB
 from numaplace.model.residency import Residency
 from numaplace.model.session import AcknowledgeOutcome, CancelMove, Measure, MoveAccepted
-from scheduler.planning.records import Move, Stage as MoveStage
+from scheduler.planning.records import Move
+from scheduler.planning.records import Stage as MoveStage
 from scheduler.state.events import CancelRequested
 from scheduler.state.instructions import CloseCause, CloseSession, Fault, FaultKind, SendTo, StoreOrder, StoreOutcome
 from scheduler.state.machine import Restored
@@ -150,7 +152,7 @@ def test_order_the_agent_does_not_know_is_sent_again_after_reconnect() -> None:
         ([], MoveState.CANCELLED, "task ended"),
     ],
 )
-def test_order_that_lost_its_point_ends_on_reconnect(tasks: list, state: MoveState, word: str) -> None:  # type: ignore[type-arg]
+def test_order_that_lost_its_point_ends_on_reconnect(tasks: tuple[Task, ...], state: MoveState, word: str) -> None:
     """A home that changed or a task that ended meanwhile: the order ends here, truthfully, and is not sent."""
     stage = Stage()
     session = stage.join(make_task())

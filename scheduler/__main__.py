@@ -1,0 +1,5 @@
+"""``python -m scheduler`` is ``numaplace-scheduler``."""
+
+from scheduler.cli import main
+
+main()

@@ -1,0 +1,143 @@
+"""The composition root: the one place where the scheduler's parts are built and joined."""
+
+import asyncio
+import contextlib
+import ipaddress
+import secrets
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import structlog
+from prometheus_client import start_http_server
+
+from numaplace import __version__
+from numaplace.configuration import ConfigurationError
+from numaplace.telemetry import events, keys
+from scheduler.rpc.server import Server, TlsFiles
+from scheduler.runtime.clock import SystemClock
+from scheduler.runtime.logbook import Logbook
+from scheduler.runtime.metrics import Metrics
+from scheduler.runtime.shell import Shell
+from scheduler.settings import SchedulerSettings
+from scheduler.state.machine import SchedulerState
+from scheduler.store.sqlite import SqliteStore
+
+log = structlog.get_logger(__name__)
+
+
+def tls_files(settings: SchedulerSettings) -> TlsFiles | None:
+    """The files for mTLS, None for plaintext where that is allowed. Raises ConfigurationError."""
+    files = settings.tls.files()
+    if files is not None:
+        return TlsFiles(*files)
+    if not settings.tls.insecure and not is_loopback(settings.listen):
+        raise ConfigurationError(
+            f"listening on {settings.listen} without TLS would let anyone order moves; make certificates with"
+            " numaplace-scheduler certs and give --tls-ca, --tls-cert and --tls-key, listen on 127.0.0.1,"
+            " or say --insecure if the network is trusted"
+        )
+    return None
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether only processes of this machine can reach the address."""
+    if listen.startswith("unix:"):
+        return True
+    host = listen.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def serve(settings: SchedulerSettings) -> None:
+    """Run the scheduler until SIGTERM or SIGINT.
+
+    Raises ConfigurationError, StoreError or ListenError if it cannot start, StoreError if the store fails for long.
+    """
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with running(settings) as (shell, server):
+        address = f"{settings.listen.rpartition(':')[0]}:{server.port}"
+        log.info(events.STARTED, **{keys.ADDRESS: address, keys.VERSION: __version__})
+        await _first_of(stopping.wait(), shell.ended())
+    log.info(events.STOPPED)
+
+
+@contextlib.asynccontextmanager
+async def running(settings: SchedulerSettings) -> AsyncIterator[tuple[Shell, Server]]:
+    """A scheduler that serves; leaving the context drains it. Raises as :func:`serve` does."""
+    tls = tls_files(settings)
+    async with _shell(settings) as (shell, logbook, metrics):
+        server = Server(shell, logbook, settings.listen, tls)
+        _export(settings, metrics)
+        async with _writing(shell):
+            await server.start()
+            try:
+                yield shell, server
+            finally:
+                await server.stop(settings.drain_s)
+
+
+@contextlib.asynccontextmanager
+async def _writing(shell: Shell) -> AsyncIterator[None]:
+    """The one writer, which outlives the services: what they handed in is stored before the end."""
+    writer = asyncio.create_task(shell.run())
+    try:
+        yield
+    finally:
+        shell.stop()
+        await writer
+
+
+async def _first_of(*awaited: Coroutine[Any, Any, object]) -> None:
+    tasks = [asyncio.create_task(each) for each in awaited]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _shell(settings: SchedulerSettings) -> AsyncIterator[tuple[Shell, Logbook, Metrics]]:
+    """The state as it was stored, in its shell, with the store's own thread around it."""
+    loop, clock, metrics = asyncio.get_running_loop(), SystemClock(), Metrics()
+    path = settings.store.path
+    with contextlib.suppress(OSError):  # the store says what is wrong with the folder
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with ThreadPoolExecutor(1, thread_name_prefix="store") as pool:
+        opened = partial(SqliteStore, path, clock, durable=settings.store.survive_power_loss)
+        store = await loop.run_in_executor(pool, opened)
+        try:
+            restored = await loop.run_in_executor(pool, store.load, settings.policy.to_policy())
+            state = SchedulerState(
+                secrets.token_hex(4),
+                clock.now_s(),
+                restored,
+                settings.limits.to_limits(),
+                settings.limits.to_bounds(),
+            )
+            logbook = Logbook(metrics)
+            shell = Shell(state, store, clock, logbook, pool)
+            metrics.follow(state, lambda: shell.events_waiting)
+            yield shell, logbook, metrics
+        finally:
+            await loop.run_in_executor(pool, store.close)
+
+
+def _export(settings: SchedulerSettings, metrics: Metrics) -> None:
+    if settings.metrics.port is None:
+        return
+    try:
+        start_http_server(settings.metrics.port, settings.metrics.address, metrics.registry)
+    except OSError as error:
+        where = f"{settings.metrics.address}:{settings.metrics.port}"
+        raise ConfigurationError(f"[metrics]: cannot listen on {where}: {error}") from error

@@ -1,0 +1,128 @@
+"""``numaplace-scheduler``: run the central service, make certificates, or check the configuration."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+
+from numaplace import __version__
+from numaplace.configuration import ConfigurationError, load_settings
+from numaplace.telemetry import events, keys, set_up_logs
+from scheduler.bootstrap import serve, tls_files
+from scheduler.ports import StoreError
+from scheduler.rpc.server import ListenError
+from scheduler.settings import SchedulerSettings
+
+EXIT_USAGE = 2
+EXIT_UNAVAILABLE = 69
+"""EX_UNAVAILABLE of sysexits.h: the address is taken."""
+EXIT_CONFIGURATION = 78
+"""EX_CONFIG of sysexits.h: starting again does not help."""
+
+app = typer.Typer(
+    name="numaplace-scheduler",
+    help="The central service: watches homes and pages on all hosts, and decides what to move and when.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", envvar="NUMAPLACE_SCHEDULER_CONFIG", help="TOML file; see docs/scheduler.md."),
+]
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    *,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = (
+        False
+    ),
+) -> None:
+    del version
+
+
+@app.command()
+def run(  # noqa: PLR0917 - typer passes by keyword
+    config: Config = None,
+    listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where agents and users dial.")] = None,
+    db: Annotated[Path | None, typer.Option(help="SQLite file for orders, outcomes and policies.")] = None,
+    mode: Annotated[str | None, typer.Option(help="Default policy: at-once, later, never or observe.")] = None,
+    metrics_port: Annotated[int | None, typer.Option(help="Serve Prometheus metrics here, on loopback.")] = None,
+    tls_ca: Annotated[Path | None, typer.Option(help="CA certificate of the cluster (PEM).")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="The scheduler's certificate (PEM).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+    insecure: Annotated[bool | None, typer.Option("--insecure", help="Allow plaintext beyond loopback.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+) -> None:
+    """Run the scheduler until SIGTERM.
+
+    Examples:
+        numaplace-scheduler run                                     (plaintext on loopback, for one machine)
+
+        numaplace-scheduler run --listen 0.0.0.0:7700 --tls-ca ca.pem --tls-cert scheduler.pem --tls-key scheduler.key
+
+        numaplace-scheduler run --config /etc/numaplace/scheduler.toml
+    """
+    flags: dict[str, Any] = {
+        "listen": listen,
+        "store": {"path": db},
+        "policy": {"mode": mode},
+        "metrics": {"port": metrics_port},
+        "tls": {"ca": tls_ca, "certificate": tls_cert, "key": tls_key, "insecure": insecure},
+        "log": {"level": log_level},
+    }
+    settings = _settings(config, flags)
+    set_up_logs(level=settings.log.level, form=settings.log.format, service="scheduler")
+    log = structlog.get_logger(__name__)
+    try:
+        asyncio.run(serve(settings))
+    except ConfigurationError as error:
+        log.error(events.CONFIGURATION_REFUSED, **{keys.ERROR: str(error)})  # noqa: TRY400 - the words suffice
+        sys.exit(EXIT_CONFIGURATION)
+    except StoreError as error:
+        log.error(events.STORE_FAILED, **{keys.ERROR: error.words, keys.ADVICE: error.advice})  # noqa: TRY400 - the same
+        sys.exit(error.exit_code)
+    except ListenError as error:
+        log.error(events.STOPPED, **{keys.ERROR: str(error)})  # noqa: TRY400 - the same
+        sys.exit(EXIT_UNAVAILABLE)
+
+
+@app.command("check-config")
+def check_config(config: Config = None) -> None:
+    """Read the configuration as ``run`` would, and print it.
+
+    Example:
+        numaplace-scheduler check-config --config /etc/numaplace/scheduler.toml
+    """
+    settings = _settings(config, {})
+    try:
+        settings.policy.to_policy()
+        tls_files(settings)
+    except ConfigurationError as error:
+        typer.echo(f"numaplace-scheduler: {error}", err=True)
+        raise typer.Exit(EXIT_CONFIGURATION) from error
+    typer.echo(settings.model_dump_json(indent=2))
+
+
+def _settings(config: Path | None, flags: dict[str, Any]) -> SchedulerSettings:
+    try:
+        return load_settings(SchedulerSettings, config, flags)
+    except ConfigurationError as error:
+        typer.echo(f"numaplace-scheduler: {error}", err=True)
+        raise typer.Exit(EXIT_CONFIGURATION) from error
+
+
+def main() -> None:
+    """Entry point of ``numaplace-scheduler``."""
+    app()

@@ -1,0 +1,77 @@
+"""The gRPC server with all services, health and reflection, on one address."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from numaplace.v1 import numaplace_pb2, session_pb2, session_pb2_grpc
+from scheduler.ports import Desk, Observer
+from scheduler.rpc.session import AgentSessions
+
+MESSAGE_BYTES_MAX = 64 << 20
+"""A snapshot of 50 000 tasks is about half of this."""
+OPTIONS: Sequence[tuple[str, int]] = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.so_reuseport", 0),
+    # Agents ping every 10 s, calls or none; a host that is gone without a word is noticed as soon.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+)
+SERVICES = tuple(
+    descriptor.full_name
+    for file in (session_pb2.DESCRIPTOR, numaplace_pb2.DESCRIPTOR)
+    for descriptor in file.services_by_name.values()
+)
+
+
+class ListenError(Exception):
+    """The address cannot be listened on."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Contents of the PEM files for mTLS."""
+
+    ca: bytes
+    certificate: bytes
+    key: bytes
+
+
+class Server:
+    """All services of the scheduler; :meth:`start` and :meth:`stop` once each."""
+
+    def __init__(self, desk: Desk, observer: Observer, listen: str, tls: TlsFiles | None) -> None:
+        self._listen = listen
+        self._server = grpc.aio.server(options=OPTIONS)
+        self._health = health.aio.HealthServicer()
+        session_pb2_grpc.add_AgentSessionServicer_to_server(AgentSessions(desk, observer), self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        self.port = self._bind(tls)
+
+    def _bind(self, tls: TlsFiles | None) -> int:
+        try:
+            if tls is None:
+                return self._server.add_insecure_port(self._listen)
+            credentials = grpc.ssl_server_credentials([(tls.key, tls.certificate)], tls.ca, require_client_auth=True)
+            return self._server.add_secure_port(self._listen, credentials)
+        except RuntimeError as error:
+            raise ListenError(f"cannot listen on {self._listen}: is another scheduler running? ({error})") from error
+
+    async def start(self) -> None:
+        """Serve from now on."""
+        await self._server.start()
+        for service in (*SERVICES, ""):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, grace_s: float) -> None:
+        """Say that the service ends, take no new calls, and end the open ones after the grace."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
