@@ -16,6 +16,7 @@ from numaplace.kernel.policy import (
     PolicyMode,
     QueryFlag,
     mask_longs,
+    max_node,
     node_mask,
     nodes_of_mask,
     split_mode,
@@ -146,7 +147,7 @@ def _query(address: int, flags: QueryFlag) -> tuple[int, frozenset[int]]:
     value = ctypes.c_int(0)
     mask = node_mask((), _QUERY_LONGS)
     # With NODE the kernel still clears a mask that it is given, so one shape serves every question.
-    maxnode = ctypes.c_ulong(_QUERY_LONGS * BITS_PER_LONG + 1)
+    maxnode = ctypes.c_ulong(max_node(_QUERY_LONGS))
     system_call("get_mempolicy", ctypes.byref(value), mask, maxnode, ctypes.c_ulong(address), ctypes.c_ulong(flags))
     return value.value, nodes_of_mask(mask)
 
@@ -156,4 +157,4 @@ def _mask_of(nodes: Collection[int]) -> tuple[ctypes.Array[ctypes.c_ulong] | Non
     if not nodes:
         return None, ctypes.c_ulong(0)
     longs = mask_longs(nodes)
-    return node_mask(nodes, longs), ctypes.c_ulong(longs * BITS_PER_LONG + 1)
+    return node_mask(nodes, longs), ctypes.c_ulong(max_node(longs))

@@ -71,6 +71,11 @@ def mask_longs(nodes: Collection[int]) -> int:
     return max(nodes, default=0) // BITS_PER_LONG + 1
 
 
+def max_node(longs: int) -> int:
+    """Return the `maxnode` by which the kernel reads all bits of a mask: one more than it has."""
+    return longs * BITS_PER_LONG + 1
+
+
 def node_mask(nodes: Collection[int], longs: int) -> ctypes.Array[ctypes.c_ulong]:
     """Return a kernel node mask of that many unsigned longs, with the bits of these node ids set.
 

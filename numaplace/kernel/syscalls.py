@@ -20,7 +20,7 @@ from typing import Protocol
 from numaplace.kernel.arch import native_numbers
 from numaplace.kernel.errors import KernelCallError, ProcessGone, translate
 from numaplace.kernel.files import read_bytes
-from numaplace.kernel.policy import BITS_PER_LONG, MoveFlag, mask_longs, node_mask
+from numaplace.kernel.policy import MoveFlag, mask_longs, max_node, node_mask
 
 _ADDRESS_FORMATS = frozenset("QLN")
 _INT_FORMATS = frozenset("i")
@@ -129,7 +129,7 @@ def migrate_pages(pid: int, sources: Collection[int], targets: Collection[int]) 
     return system_call(
         "migrate_pages",
         ctypes.c_int(pid),
-        ctypes.c_ulong(longs * BITS_PER_LONG + 1),  # the kernel reads one bit less than it is told
+        ctypes.c_ulong(max_node(longs)),
         node_mask(sources, longs),
         node_mask(targets, longs),
         pid=pid,

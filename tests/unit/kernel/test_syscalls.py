@@ -233,6 +233,15 @@ def test_policy_the_kernel_refuses_is_an_error() -> None:
     assert caught.value.errno == errno.EFAULT
 
 
+def test_last_bit_of_a_mask_reaches_the_kernel() -> None:
+    """The kernel reads one bit less than `maxnode`: a lost bit 63 would leave an empty set, which PREFERRED takes."""
+    absent = 63
+    assert absent not in mempolicy.mems_allowed()
+    with pytest.raises(KernelCallError) as caught:
+        mempolicy.set_mempolicy(policy.PolicyMode.PREFERRED, {absent})
+    assert caught.value.errno == errno.EINVAL
+
+
 @pytest.mark.parametrize("nodes", [set(), {0}, {63}, {64}, {0, 1, 64, 1023}])
 def test_node_masks_keep_every_bit(nodes: set[int]) -> None:
     """A mask read back gives the same nodes."""
