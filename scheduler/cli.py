@@ -1,7 +1,10 @@
 """``numaplace-scheduler``: run the central service, make certificates, or check the configuration."""
 
 import asyncio
+import datetime as dt
+import platform
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,11 +15,12 @@ from numaplace import __version__
 from numaplace.configuration import ConfigurationError, load_settings
 from numaplace.telemetry import events, keys, set_up_logs
 from scheduler.bootstrap import serve, tls_files
+from scheduler.certs import CertificateError, Made, make_ca, make_host, make_scheduler, make_user
 from scheduler.ports import StoreError
 from scheduler.rpc.server import ListenError
 from scheduler.settings import SchedulerSettings
 
-EXIT_USAGE = 2
+EXIT_FAILED = 1
 EXIT_UNAVAILABLE = 69
 """EX_UNAVAILABLE of sysexits.h: the address is taken."""
 EXIT_CONFIGURATION = 78
@@ -96,6 +100,79 @@ def run(  # noqa: PLR0917 - typer passes by keyword
     except ListenError as error:
         log.error(events.STOPPED, **{keys.ERROR: str(error)})  # noqa: TRY400 - the same
         sys.exit(EXIT_UNAVAILABLE)
+
+
+certs = typer.Typer(
+    help="Make a CA, and certificates for the scheduler, hosts and users; no file is overwritten.",
+    no_args_is_help=True,
+)
+app.add_typer(certs, name="certs")
+
+Folder = Annotated[Path, typer.Option("--dir", "-d", help="Where the CA and the certificates are.")]
+
+
+@certs.command("init")
+def certs_init(
+    name: Annotated[
+        list[str] | None, typer.Option(help="A DNS name or address at which the scheduler is dialled; repeatable.")
+    ] = None,
+    folder: Folder = Path("certs"),
+) -> None:
+    """Make the CA and the scheduler's certificate. Keep ca.key off every other machine.
+
+    Example:
+        numaplace-scheduler certs init --name sched1.example.org --name 10.0.0.5
+    """
+    names = list(dict.fromkeys([*(name or []), platform.node(), "localhost", "127.0.0.1", "::1"]))
+    _make(lambda now: make_ca(folder, names, now))
+
+
+@certs.command("scheduler")
+def certs_scheduler(
+    name: Annotated[list[str], typer.Option(help="A DNS name or address at which it is dialled; repeatable.")],
+    folder: Folder = Path("certs"),
+) -> None:
+    """Make the scheduler's certificate again, for other names; move the old one away first.
+
+    Example:
+        numaplace-scheduler certs scheduler --name sched2.example.org
+    """
+    _make(lambda now: (make_scheduler(folder, name, now),))
+
+
+@certs.command("host")
+def certs_host(
+    name: Annotated[str, typer.Argument(help="The host's name in the cluster, as its agent says it.")],
+    folder: Folder = Path("certs"),
+) -> None:
+    """Make the certificate of a host's agent; copy it, its key and ca.pem to that host.
+
+    Example:
+        numaplace-scheduler certs host node17
+    """
+    _make(lambda now: (make_host(folder, name, now),))
+
+
+@certs.command("user")
+def certs_user(
+    name: Annotated[str, typer.Argument(help="Who may ask and order.")], folder: Folder = Path("certs")
+) -> None:
+    """Make a user's certificate for the ``numaplace`` command and for batch systems.
+
+    Example:
+        numaplace-scheduler certs user alice
+    """
+    _make(lambda now: (make_user(folder, name, now),))
+
+
+def _make(make: Callable[[dt.datetime], Iterable[Made]]) -> None:
+    try:
+        for made in make(dt.datetime.now(dt.UTC)):
+            typer.echo(made.certificate)
+            typer.echo(made.key)
+    except CertificateError as error:
+        typer.echo(f"numaplace-scheduler: {error}", err=True)
+        raise typer.Exit(EXIT_FAILED) from error
 
 
 @app.command("check-config")

@@ -153,6 +153,10 @@ class Observer(Protocol):
         """A peer's message could not be understood."""
         ...
 
+    def called(self, method: str, status: str) -> None:
+        """A person's or program's call was answered."""
+        ...
+
     def store_failed(self, error: StoreError) -> None:
         """The store did not take a write; it is tried again."""
         ...

@@ -1,6 +1,5 @@
 """The one place where a refusal becomes a gRPC status: words for people, and a stable reason for programs."""
 
-from collections.abc import Awaitable, Callable
 from typing import NoReturn, TypeVar
 
 import grpc
@@ -52,15 +51,3 @@ async def abort(context: grpc.aio.ServicerContext[Request, Response], refusal: R
     details = wire.error_details(refusal.status.value[0], refusal.words, refusal.reason)
     await context.abort(refusal.status, refusal.words, ((wire.DETAILS_KEY, details),))
     raise AssertionError("abort returned")
-
-
-async def answer(
-    context: grpc.aio.ServicerContext[Request, Response], made: Callable[[], Awaitable[Response]]
-) -> Response:
-    """The answer that ``made`` gives, or the status of its refusal."""
-    try:
-        return await made()
-    except wire.WireError as error:
-        await abort(context, invalid(str(error)))
-    except RefusalError as refusal:
-        await abort(context, refusal)

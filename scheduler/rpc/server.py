@@ -7,8 +7,9 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from numaplace.v1 import numaplace_pb2, session_pb2, session_pb2_grpc
+from numaplace.v1 import numaplace_pb2, numaplace_pb2_grpc, session_pb2, session_pb2_grpc
 from scheduler.ports import Desk, Observer
+from scheduler.rpc.services import Hosts, Jobs, Moves, Policies
 from scheduler.rpc.session import AgentSessions
 
 MESSAGE_BYTES_MAX = 64 << 20
@@ -52,6 +53,10 @@ class Server:
         self._server = grpc.aio.server(options=OPTIONS)
         self._health = health.aio.HealthServicer()
         session_pb2_grpc.add_AgentSessionServicer_to_server(AgentSessions(desk, observer), self._server)
+        numaplace_pb2_grpc.add_HostsServicer_to_server(Hosts(desk, observer), self._server)
+        numaplace_pb2_grpc.add_JobsServicer_to_server(Jobs(desk, observer), self._server)
+        numaplace_pb2_grpc.add_MovesServicer_to_server(Moves(desk, observer), self._server)
+        numaplace_pb2_grpc.add_PoliciesServicer_to_server(Policies(desk, observer), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         self.port = self._bind(tls)

@@ -110,6 +110,11 @@ class Logbook:
         self._metrics.messages_refused.inc()
         log.warning(events.MESSAGE_REFUSED, **{keys.PEER: peer, keys.WORDS: words})
 
+    def called(self, method: str, status: str) -> None:
+        """A person's or program's call was answered."""
+        self._metrics.calls.labels(method=method, status=status).inc()
+        log.debug(events.CALL_SERVED, **{keys.METHOD: method, keys.STATUS: status})
+
     def store_failed(self, error: StoreError) -> None:
         """The store did not take a write; it is tried again."""
         log.error(events.STORE_FAILED, **{keys.ERROR: error.words, keys.ADVICE: error.advice})
