@@ -367,3 +367,22 @@ def test_instance_of_a_killed_process_is_found_by_its_identity(tracing: Path) ->
     assert directory.name == f"numaplace-{identity.pid}-{identity.start_ticks}"
     assert directory.exists()
     assert tracefs.remove_stale_instances(tracing) == (directory.name,)
+
+
+@pytest.mark.usefixtures("privileged")
+def test_instances_of_one_process_record_each_for_itself(tracing: Path) -> None:
+    """One process may trace for several purposes: what one has switched off, the other still tells."""
+    with tracefs.TraceInstance(tracing, purpose="quiet") as quiet, tracefs.TraceInstance(tracing) as loud:
+        for instance in (quiet, loud):
+            instance.enable(tracefs.AFFINITY_RETURN, f"common_pid == {threading.get_native_id()}")
+        quiet.record(on=False)
+        os.sched_setaffinity(0, os.sched_getaffinity(0))
+        assert readable(loud)
+        assert len(loud.read().events) == 1
+        assert quiet.read() == tracefs.TraceReading(())
+        quiet.record(on=True)
+        os.sched_setaffinity(0, os.sched_getaffinity(0))
+        assert readable(quiet)
+        assert len(quiet.read().events) == 1
+    with pytest.raises(ValueError, match="purpose"):
+        tracefs.TraceInstance(tracing, purpose="../x")
