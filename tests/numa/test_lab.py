@@ -22,7 +22,7 @@ pytestmark = pytest.mark.lab
 NODES = "/sys/devices/system/node"
 EVERYDAY = "two-6.12-v2"
 KERNELS_OWN_KB = 72 * 1024
-"""What the kernel keeps of a node's memory for itself: its own image on node 0, page tables and structures elsewhere."""
+"""What the kernel keeps of a node for itself: its own image on node 0, page structures elsewhere."""
 
 
 def numbers(text: str) -> list[int]:

@@ -83,7 +83,7 @@ def test_a_fault_that_a_guest_survived_fails_the_test_that_used_it(tmp_path: Pat
 def test_it(lab):
     count()
     guest = lab.guest("two-6.12-v2")
-    guest.write("/dev/kmsg", "<0>watchdog: BUG: soft lockup - CPU#1 stuck for 99s!")
+    guest.write("/dev/kmsg", "<0>watchdog: BUG: soft lockup - CPU#1 stuck for 99s!\\n")
     while guest.fault() is None:
         guest.run(["true"])
 """,
@@ -101,7 +101,7 @@ def test_an_oops_behind_another_failure_is_found(tmp_path: Path) -> None:
 def test_it(lab):
     if count() == 1:
         guest = lab.fresh("two-6.12-v2")
-        guest.write("/dev/kmsg", "<0>Oops: int3: 0000 [#1] SMP")
+        guest.write("/dev/kmsg", "<0>Oops: int3: 0000 [#1] SMP\\n")
         while guest.fault() is None:
             guest.run(["true"])
         assert False

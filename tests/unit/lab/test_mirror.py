@@ -24,7 +24,7 @@ Signed-By: /k.gpg
         "Types: deb\nEnabled: no\nURIs: http://no.example/debian\nSuites: sid\nComponents: main\n\n" + DEB822,
         "Types: deb-src\nURIs: http://src.example/debian\nSuites: sid\nComponents: main\n\n" + DEB822,
         "deb http://mirror.example/debian bookworm main contrib\n",
-        "deb-src http://s.example/debian sid main\ndeb [arch=amd64 signed-by=/k] http://mirror.example/debian/ sid main\n",
+        "deb-src http://s.example/ sid main\ndeb [arch=amd64 signed-by=/k] http://mirror.example/debian sid main\n",
         "deb https://packages.example/cloud cloud-sdk-bookworm main\ndeb http://mirror.example/debian stable main\n",
         "Types: deb\nURIs: http://n.example/\nSuites:\n nodistro\n\n" + DEB822.replace("Suites: ", "Suites:\n "),
     ],
