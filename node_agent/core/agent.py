@@ -6,11 +6,16 @@ Rules it keeps:
 - Without a session, after a short grace, the agent follows by the last policies it was given and reports later.
 
 The shell opens a session only after the first sweep, so a snapshot is always the truth.
+
+Most events change nothing for most tasks, so an event costs a look at each task, not a judgement: a verdict holds
+until its task changes or the time comes that it named.
 """
 
+import heapq
 from collections.abc import Iterator
+from math import inf
 
-from node_agent.core.desk import Desk, Limits
+from node_agent.core.desk import OWN_PREFIX, Desk, Limits
 from node_agent.core.detector import Detector, TaskAppeared
 from node_agent.core.events import (
     AbilitiesKnown,
@@ -19,6 +24,7 @@ from node_agent.core.events import (
     JournalPolicies,
     LoadMeasured,
     MeasurePages,
+    MeasuringFailed,
     MoverEnded,
     MoverProgressed,
     PagesMeasured,
@@ -31,12 +37,13 @@ from node_agent.core.events import (
     WakeAt,
     Woke,
 )
-from node_agent.core.facts import Remembered
+from node_agent.core.facts import Measured, Remembered
 from node_agent.core.followed import Followed, Surroundings
 from node_agent.core.orders import Orders
 from numaplace.model.ids import MoveId, TaskId
 from numaplace.model.job import HomeChange
 from numaplace.model.move import MoveOrder, MoveOutcome
+from numaplace.model.residency import Residency
 from numaplace.model.session import (
     Abilities,
     AcknowledgeOutcome,
@@ -52,7 +59,7 @@ from numaplace.model.session import (
     Welcome,
 )
 from numaplace.model.topology import Topology
-from numaplace.model.worth import Action, HostCosts, judge
+from numaplace.model.worth import BUSY_RETRY_S, Action, HostCosts, judge
 
 ALONE_GRACE_S = 3.0
 """A scheduler that is away for less is not missed: its orders come after the reconnect."""
@@ -75,6 +82,8 @@ class AgentCore:
         self._swept = False
         self._alone_since_s: float | None = None
         self._own_orders = 0
+        self._measuring: set[TaskId] = set()
+        self._wake_s: float | None = None
         self._detector = Detector()
         self.orders = Orders()
         self.orders.recall(self._remembered.finished, self._remembered.outcomes)
@@ -87,24 +96,26 @@ class AgentCore:
             done += self._follow_alone(now_s)
             done += self._desk.start_waiting(self.topology)
             done += self._measure_due(now_s)
+            done += self._wake(now_s)
         return done
 
     def _dispatch(self, event: Event, now_s: float) -> Iterator[Do]:
         match event:
             case Swept():
                 yield from self._take_sweep(event, now_s)
-            case PagesMeasured():
+            case PagesMeasured() | MeasuringFailed():
                 yield from self._take_pages(event, now_s)
             case LoadMeasured(load):
                 self.load = load
                 yield Send(load)
             case AbilitiesKnown(abilities):
                 self.abilities = abilities
+                self._judge_all_again(now_s)
             case SessionOpened():
                 self.in_session, self._alone_since_s = True, None
-                yield Send(self.snapshot(now_s))
+                yield from self._send_all(now_s)
             case SessionClosed():
-                yield from self._begin_alone(now_s)
+                self._begin_alone(now_s)
             case Told(instruction):
                 yield from self._obey(instruction, now_s)
             case MoverProgressed(progress):
@@ -113,10 +124,10 @@ class AgentCore:
             case MoverEnded(outcome):
                 yield from self._end_move(outcome, now_s)
             case Woke():
-                pass
+                self._wake_s = None
 
     def _take_sweep(self, event: Swept, now_s: float) -> Iterator[Do]:
-        moved_in = event.sweep.topology != self.topology
+        rebuilt = event.sweep.topology != self.topology
         self.topology = event.sweep.topology
         for facts in event.sweep.tasks:
             if facts.id in self.tasks:
@@ -136,23 +147,27 @@ class AgentCore:
                 case TaskGone(task):
                     del self.tasks[task]
                     yield Send(seen)
+                    yield from self._desk.task_gone(task)
         if not self._swept:
             self._swept = True
             yield from self._desk.resume(self._remembered.open_moves, same_boot=self._remembered.same_boot)
-            yield from self._begin_alone(now_s)
-        elif moved_in:
-            yield Send(self.snapshot(now_s))
+            if not self.in_session:
+                self._begin_alone(now_s)
+        elif rebuilt:
+            self._judge_all_again(now_s)
+            yield from self._send_all(now_s)
 
-    def _take_pages(self, event: PagesMeasured, now_s: float) -> Iterator[Do]:
+    def _take_pages(self, event: PagesMeasured | MeasuringFailed, now_s: float) -> Iterator[Do]:
+        self._measuring.discard(event.task)
         task = self.tasks.get(event.task)
-        if task is None:
+        if task is None or not task.measuring:
+            return  # it ended since; another task may have its id by now
+        if isinstance(event, MeasuringFailed):
+            task.end_measure(now_s)
             return
-        before, new = task.measured, event.measured
-        task.locate(new, event.stuck, now_s, event.seconds)
-        policy_is_news = before is None or (
-            (before.memory_policy, before.policy_nodes) != (new.memory_policy, new.policy_nodes)
-        )
-        if policy_is_news:
+        before, new = task.measured or Measured(Residency()), event.measured
+        task.locate(event, now_s, len(self.tasks))
+        if (before.memory_policy, before.policy_nodes) != (new.memory_policy, new.policy_nodes):
             yield Send(task.as_task(now_s))
         yield Send(ResidencyMeasured(event.task, new.residency, event.stuck))
 
@@ -165,64 +180,97 @@ class AgentCore:
             case AcknowledgeOutcome(move):
                 yield from self._desk.acknowledge(move)
             case PolicySet() as policies:
-                yield from self._take_policies(policies)
+                yield from self._take_policies(policies, now_s)
             case Welcome(policies):
-                yield from self._take_policies(policies)
+                yield from self._take_policies(policies, now_s)
             case Resync():
-                yield Send(self.snapshot(now_s))
+                yield from self._send_all(now_s)
             case Measure(task):
                 if task in self.tasks:
-                    self.tasks[task].measure_due_s = now_s
+                    self.tasks[task].ask_measure(now_s)
 
-    def _take_policies(self, policies: PolicySet) -> Iterator[Do]:
+    def _take_policies(self, policies: PolicySet, now_s: float) -> Iterator[Do]:
         if policies != self.policies:
             self.policies = policies
+            self._judge_all_again(now_s)
             yield JournalPolicies(policies)
 
     def _end_move(self, outcome: MoveOutcome, now_s: float) -> Iterator[Do]:
         self._costs = self._costs.learned_from(outcome.moved_bytes, outcome.seconds)
-        if outcome.task in self.tasks:
-            self.tasks[outcome.task].end_move(outcome, now_s)
+        order = self.orders.order(outcome.move)
+        if order is not None and order.task in self.tasks:
+            self.tasks[order.task].end_move(outcome, order.home, now_s)
         yield from self._desk.ended(outcome)
+        for task in self.tasks.values():
+            if task.judge_due_s < inf:
+                task.judge_due_s = now_s  # the host may have been too busy for it
 
     def _measure_due(self, now_s: float) -> Iterator[Do]:
         """Locate pages that were not located for long, few tasks at a time, and none that is being moved."""
-        places = self._limits.measurements_max - sum(task.measuring for task in self.tasks.values())
-        idle = [t for t in self.tasks.values() if not t.measuring and self.orders.active(t.facts.id) is None]
-        for task in sorted(idle, key=lambda t: t.measure_due_s)[: max(0, places)]:
-            if task.measure_due_s > now_s:
-                yield WakeAt(task.measure_due_s)
-            else:
-                task.measuring = True
-                yield MeasurePages(task.facts.id, task.facts.processes)
+        places = self._limits.measurements_max - len(self._measuring)
+        if places <= 0:
+            return
+        due = [task for task in self.tasks.values() if task.measure_due_s <= now_s and self._may_measure(task)]
+        for task in heapq.nsmallest(places, due, key=lambda t: (not t.asked, t.measure_due_s)):
+            task.begin_measure()
+            self._measuring.add(task.facts.id)
+            yield MeasurePages(task.facts.id, task.facts.processes)
+
+    def _may_measure(self, task: Followed) -> bool:
+        return task.facts.id not in self._measuring and self.orders.active(task.facts.id) is None
+
+    def _wake(self, now_s: float) -> Iterator[Do]:
+        """Ask to be woken for what only time can bring, if that is another time than was asked for before."""
+        times_s: list[float] = []
+        if self._alone_since_s is not None:
+            times_s = [self._alone_since_s + ALONE_GRACE_S, *(task.judge_due_s for task in self.tasks.values())]
+        if len(self._measuring) < self._limits.measurements_max:
+            times_s += [task.measure_due_s for task in self.tasks.values()]
+        wake_s = min((at_s for at_s in times_s if now_s < at_s < inf), default=None)
+        if wake_s is not None and wake_s != self._wake_s:
+            self._wake_s = wake_s
+            yield WakeAt(wake_s)
 
     # Alone
 
-    def _begin_alone(self, now_s: float) -> Iterator[Do]:
-        if not self.in_session and self._alone_since_s is not None:
-            return
-        self.in_session, self._alone_since_s = False, now_s
-        yield WakeAt(now_s + ALONE_GRACE_S)
+    def _begin_alone(self, now_s: float) -> None:
+        if self.in_session or self._alone_since_s is None:
+            self.in_session, self._alone_since_s = False, now_s
+            self._judge_all_again(now_s)
+
+    def _judge_all_again(self, now_s: float) -> None:
+        for task in self.tasks.values():
+            task.judge_due_s = now_s
 
     def _follow_alone(self, now_s: float) -> Iterator[Do]:
         if self._alone_since_s is None or now_s < self._alone_since_s + ALONE_GRACE_S:
             return
         for task in self.tasks.values():
-            if not self.orders.of_task(task.facts.id):
+            if task.judge_due_s <= now_s and not self.orders.of_task(task.facts.id):
                 yield from self._judge_alone(task, now_s)
 
     def _judge_alone(self, task: Followed, now_s: float) -> Iterator[Do]:
+        if task.measured is None:
+            task.judge_due_s = inf  # until its pages are located
+            return
         policy = self.policies.of(task.facts.job)
-        open_moves = len(self.orders.open_orders)
+        open_moves = self.orders.open_count
         around = Surroundings(self.topology, self.load, self._costs, open_moves, self._limits.movers_max)
         verdict = judge(task.situation(now_s, policy, around))
-        if verdict.not_before_s is not None:
-            yield WakeAt(verdict.not_before_s)
-        elif verdict.action is Action.MOVE and self.abilities.can_move:
+        task.judge_due_s = inf if verdict.not_before_s is None else verdict.not_before_s
+        if verdict.action is Action.MOVE and self.abilities.can_move:
+            task.judge_due_s = now_s + BUSY_RETRY_S
             self._own_orders += 1
-            move = MoveId(f"alone-{self._instance}-{self._own_orders}")
+            move = MoveId(f"{OWN_PREFIX}{self._instance}-{self._own_orders}")
             order = MoveOrder(move, task.facts.id, task.home.nodes, task.previous_home, task.home.version, policy)
             yield from self._desk.take(order, can_move=True)
+
+    def _send_all(self, now_s: float) -> Iterator[Do]:
+        """A snapshot, and what it has no room for."""
+        yield Send(self.snapshot(now_s))
+        for task in self.tasks.values():
+            if task.measured and task.stuck:
+                yield Send(ResidencyMeasured(task.facts.id, task.measured.residency, task.stuck))
 
     def snapshot(self, now_s: float) -> Snapshot:
         """The whole truth about the host."""

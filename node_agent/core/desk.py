@@ -1,6 +1,8 @@
 """Where orders are taken in, turned down, started, ended early and closed: the rules around the order table.
 
-Every path that ends an order goes through the journal before it is reported, in that order.
+Every path that ends an order goes through the journal before it is reported, in that order. Memory is bounded: when
+too much is open or unacknowledged, orders are turned down without being remembered, and of the outcomes of our own
+orders, which nobody may ever ask for, the oldest are forgotten.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -26,15 +28,21 @@ from numaplace.model.topology import Topology
 
 UNKNOWN_TASK = TaskId("unknown")
 """The task of an order that never arrived."""
+OWN_PREFIX = "alone-"
+"""Ids of orders that the agent gave itself begin so; no scheduler waits for their outcomes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the agent allows itself at a time."""
+    """What the agent allows itself at a time.
+
+    ``orders_max``: open orders and unacknowledged outcomes together. ``own_outcomes_max``: of the agent's own orders.
+    """
 
     movers_max: int = 2
     measurements_max: int = 1
     orders_max: int = 4096
+    own_outcomes_max: int = 256
 
 
 class Desk:
@@ -52,12 +60,21 @@ class Desk:
             yield Send(MoveAccepted(order.id))
         elif outcome is not None:
             yield Send(outcome)
-        elif not self.orders.known(order.id):
+        elif self.orders.known(order.id):
+            return  # finished and acknowledged in an earlier run
+        elif self._full:
+            words = "too many orders are open, or their outcomes not acknowledged, on this host; it comes too early"
+            yield Send(MoveOutcome(order.id, order.task, MoveState.REFUSED, words))
+        else:
             refusal = self._refusal(order, can_move=can_move)
             if refusal is not None:
                 yield from self._turn_down(MoveOutcome(order.id, order.task, *refusal))
             else:
                 yield from self._accept(order)
+
+    @property
+    def _full(self) -> bool:
+        return self.orders.open_count + self.orders.unacknowledged_count >= self._limits.orders_max
 
     def _refusal(self, order: MoveOrder, *, can_move: bool) -> tuple[MoveState, str] | None:
         task = self._task(order.task)
@@ -65,8 +82,6 @@ class Desk:
             return MoveState.REFUSED, "no such task on this host"
         if task.home.nodes != order.home:
             return MoveState.SUPERSEDED, _superseded_by_home(task)
-        if len(self.orders.open_orders) >= self._limits.orders_max:
-            return MoveState.REFUSED, "too many orders are open on this host"
         if not can_move:
             return MoveState.REFUSED, "the agent may not move pages here; numaplace status says what it lacks"
         return None
@@ -87,13 +102,25 @@ class Desk:
 
     def resume(self, orders: Iterable[MoveOrder], *, same_boot: bool) -> Iterator[Do]:
         """Orders that an earlier run accepted: go on where that still makes sense, else say how they ended."""
+        orders = tuple(orders)
+        newest = {order.task: order.id for order in orders}
         for order in orders:
             self.orders.accept(order)
             task = self._task(order.task)
             if not same_boot:
                 yield from self._close(order, MoveState.FAILED, "the host was rebooted before the move ended")
-            elif task is not None and task.home.nodes != order.home:
+            elif task is None:
+                yield from self._close(order, MoveState.FAILED, "the task ended while the agent was away")
+            elif task.home.nodes != order.home:
                 yield from self._close(order, MoveState.SUPERSEDED, _superseded_by_home(task))
+            elif newest[order.task] != order.id:
+                yield from self._close(order, MoveState.SUPERSEDED, f"superseded: by {newest[order.task]}")
+
+    def task_gone(self, task: TaskId) -> Iterator[Do]:
+        """What waits for a task that ended will never run; a mover at work notices by itself."""
+        for order in self.orders.of_task(task):
+            if self.orders.state(order.id) is MoveState.ACCEPTED:
+                yield from self._close(order, MoveState.FAILED, "the task ended before its move began")
 
     def home_changed(self, task: Followed) -> Iterator[Do]:
         """Moves towards an older home end."""
@@ -103,16 +130,18 @@ class Desk:
 
     def cancel(self, move: MoveId, reason: str) -> Iterator[Do]:
         """End an order early, whatever its state; one that never arrived is turned down for good."""
-        order = next((o for o in self.orders.open_orders if o.id == move), None)
+        order = self.orders.order(move)
         outcome = self.orders.outcome(move)
         if order is not None:
             yield from self.end_early(order, reason or "cancelled")
         elif outcome is not None:
             yield Send(outcome)
         elif not self.orders.known(move):
-            yield from self._turn_down(
-                MoveOutcome(move, UNKNOWN_TASK, MoveState.CANCELLED, "cancelled before it arrived")
-            )
+            never = MoveOutcome(move, UNKNOWN_TASK, MoveState.CANCELLED, "cancelled before it arrived")
+            if self._full:
+                yield Send(never)
+            else:
+                yield from self._turn_down(never)
 
     def end_early(self, order: MoveOrder, reason: str) -> Iterator[Do]:
         """Ask its mover to end, or close it if none has begun."""
@@ -143,6 +172,13 @@ class Desk:
         yield JournalFinish(outcome)
         yield Send(outcome)
         yield Publish(outcome)
+        if outcome.move.startswith(OWN_PREFIX):
+            yield from self._forget_own()
+
+    def _forget_own(self) -> Iterator[Do]:
+        own = [o.move for o in self.orders.unacknowledged if o.move.startswith(OWN_PREFIX)]
+        for move in own[: max(0, len(own) - self._limits.own_outcomes_max)]:
+            yield from self.acknowledge(move)
 
     def acknowledge(self, move: MoveId) -> Iterator[Do]:
         """The scheduler has the outcome."""
@@ -154,10 +190,9 @@ class Desk:
         for order in self.orders.startable(self._limits.movers_max):
             task = self._task(order.task)
             if task is None:
-                yield from self._close(order, MoveState.FAILED, "the task ended before its move began")
-            else:
-                self.orders.start(order.id)
-                yield StartMover(order, task.facts, topology)
+                raise AssertionError(f"{order.id} waits for {order.task}, which is gone")
+            self.orders.start(order.id)
+            yield StartMover(order, task.facts, topology)
 
 
 def _superseded_by_home(task: Followed) -> str:

@@ -12,7 +12,7 @@ only say when to sweep, and afterwards who may have caused what the sweep found.
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from node_agent.core.facts import Hint, Sweep, TaskFacts
 from numaplace.model.ids import Nodes, TaskId
@@ -107,12 +107,14 @@ class Detector:
         known = self._known.get(facts.id)
         if known is None:
             return self._appear(facts, sweep)
+        if same_topology and facts is known.facts:
+            return None
         if same_topology and facts.cpus == known.facts.cpus:
             nodes = known.home.nodes
         else:
             nodes = sweep.topology.home_of(facts.cpus)
         if facts.cpus == known.facts.cpus and facts.mems == known.facts.mems and nodes == known.home.nodes:
-            self._known[facts.id] = replace(known, facts=facts)
+            self._known[facts.id] = Known(facts, known.home, known.previous_home)
             return None
         return self._change(known, facts, nodes, sweep.at_s)
 

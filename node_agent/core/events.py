@@ -34,6 +34,13 @@ class PagesMeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuringFailed:
+    """A task's pages could not be located; the shell has logged why."""
+
+    task: TaskId
+
+
+@dataclass(frozen=True, slots=True)
 class LoadMeasured:
     """The nodes' free memory and the migrations of others."""
 
@@ -80,12 +87,12 @@ class MoverEnded:
 
 @dataclass(frozen=True, slots=True)
 class Woke:
-    """A time asked for by WakeAt has come."""
+    """The time asked for by WakeAt has come."""
 
 
 Event = (
-    Swept | PagesMeasured | LoadMeasured | AbilitiesKnown | SessionOpened | SessionClosed | Told | MoverProgressed
-    | MoverEnded | Woke
+    Swept | PagesMeasured | MeasuringFailed | LoadMeasured | AbilitiesKnown | SessionOpened | SessionClosed | Told
+    | MoverProgressed | MoverEnded | Woke
 )  # fmt: skip
 
 
@@ -151,7 +158,7 @@ class MeasurePages:
 
 @dataclass(frozen=True, slots=True)
 class WakeAt:
-    """Send Woke at this time; the earliest of all asked-for times counts."""
+    """Send Woke at this time. It replaces the time asked for before: the core says each time when it wants to wake."""
 
     at_s: float
 

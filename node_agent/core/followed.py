@@ -3,11 +3,13 @@
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 
+from node_agent.core.events import PagesMeasured
 from node_agent.core.facts import Measured, TaskFacts
 from numaplace.model.ids import Nodes
 from numaplace.model.job import Home, HomeChange, Task
-from numaplace.model.move import LeftReason, MoveOutcome
+from numaplace.model.move import LeftReason, MoveOutcome, MoveState
 from numaplace.model.policy import Policy
 from numaplace.model.residency import Residency
 from numaplace.model.session import HostLoad
@@ -19,7 +21,11 @@ CHANGES_KEPT = 64
 MEASURE_PERIOD_S = 30.0
 """A task's pages are located anew this often, or less often where that takes long."""
 MEASURE_SHARE = 1 / 500
-"""The share of one core that locating one task's pages may take in the long run."""
+"""The share of one core that locating the pages of all tasks may take at rest."""
+FRESH_S = 0.5
+"""Pages located so recently are not located anew for a change, which moves no pages by itself."""
+ASKED_SHARE = 1 / 4
+"""The share of one core that locating pages on demand may take: a home that changes without end is no reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,11 @@ class Surroundings:
 
 @dataclass(slots=True)
 class Followed:
-    """Mutable, owned by the core alone; what leaves the core is a :class:`Task`."""
+    """Mutable, owned by the core alone; what leaves the core is a :class:`Task`.
+
+    ``measure_due_s`` is infinite while its pages are being located; ``asked`` says that somebody waits for it.
+    ``judge_due_s``: when its drift is to be judged again while the agent is alone; infinite for not before it changes.
+    """
 
     facts: TaskFacts
     home: Home
@@ -45,8 +55,12 @@ class Followed:
     measured: Measured | None = None
     measuring: bool = False
     measure_due_s: float = 0.0
+    asked: bool = False
+    located_s: float = -inf
+    locating_seconds: float = 0.0
     stuck: Mapping[LeftReason, int] = field(default_factory=dict)
     tried: tuple[Nodes, float] | None = None
+    judge_due_s: float = 0.0
 
     def change(self, change: HomeChange, now_s: float) -> None:
         """Its home, CPUs or mems are others now."""
@@ -54,22 +68,44 @@ class Followed:
             self.previous_home = change.previous_home
             self.changed_s = now_s
             self.changes_s.extend([now_s] * min(change.changes, CHANGES_KEPT))
-        elif change.home.version != self.home.version:
-            self.tried = None  # other mems may allow now what they forbade before
+        if change.home.version != self.home.version:
+            self.tried = None  # other nodes, or other mems that may allow what they forbade before
         self.home = change.home
-        self.measure_due_s = now_s
+        self.ask_measure(now_s)
+        self.judge_due_s = now_s
 
-    def locate(self, measured: Measured, stuck: Mapping[LeftReason, int], now_s: float, seconds: float) -> None:
-        """Its pages were located."""
+    def ask_measure(self, now_s: float) -> None:
+        """Somebody wants to know where its pages are: locate them soon, before those that are only due."""
+        rest_s = max(FRESH_S, self.locating_seconds / ASKED_SHARE)
+        self.measure_due_s = min(self.measure_due_s, max(now_s, self.located_s + rest_s))
+        self.asked = True
+
+    def begin_measure(self) -> None:
+        """Its pages are being located; whoever asks from now on wants it done once more."""
+        self.measuring, self.asked, self.measure_due_s = True, False, inf
+
+    def locate(self, new: PagesMeasured, now_s: float, tasks: int) -> None:
+        """Its pages were located, as those of one of so many tasks."""
+        self.measured = new.measured
+        self.stuck = new.stuck
+        self.judge_due_s = now_s
+        self.locating_seconds = new.seconds
+        self.end_measure(now_s, new.seconds * tasks / MEASURE_SHARE)
+
+    def end_measure(self, now_s: float, rest_s: float = 0.0) -> None:
+        """Its pages were located, or could not be; the next time is due after this rest, or when somebody asks."""
         self.measuring = False
-        self.measured = measured
-        self.stuck = stuck
-        self.measure_due_s = now_s + max(MEASURE_PERIOD_S, seconds / MEASURE_SHARE)
+        self.located_s = now_s
+        due_s, self.measure_due_s = self.measure_due_s, now_s + max(MEASURE_PERIOD_S, rest_s)
+        if due_s < inf:
+            self.ask_measure(now_s)
 
-    def end_move(self, outcome: MoveOutcome, now_s: float) -> None:
-        """A move of it ended: its pages are to be located anew, and the same home is not tried again at once."""
-        self.tried = (self.home.nodes, now_s)
-        self.measure_due_s = now_s
+    def end_move(self, outcome: MoveOutcome, home: Nodes, now_s: float) -> None:
+        """A move of it to this home ended: locate its pages anew, and do not try the same home again at once."""
+        if outcome.state is not MoveState.SUPERSEDED and home == self.home.nodes:
+            self.tried = (home, now_s)
+        self.ask_measure(now_s)
+        self.judge_due_s = now_s
         if self.measured and outcome.residency.cells:
             self.measured = Measured(outcome.residency, self.measured.memory_policy, self.measured.policy_nodes)
 
