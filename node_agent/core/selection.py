@@ -74,6 +74,13 @@ def cgroup_task_id(path: str) -> TaskId:
     return TaskId(f"{CGROUP}{path}")
 
 
+def printable(text: str) -> str:
+    """An identifier as the wire takes it: users name cgroups and processes, and may use escapes or any bytes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
 def select(
     processes: Iterable[Process],
     rules: SelectionRules,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from node_agent.core.facts import Sweep, TaskFacts
 from node_agent.core.rules import SelectionRules
-from node_agent.core.selection import CGROUP, SelectedTask
+from node_agent.core.selection import CGROUP, SelectedTask, printable
 from node_agent.linux.adoptions import AdoptionFile
 from node_agent.linux.processes import Places
 from node_agent.linux.tasks import Host, TaskList
@@ -83,13 +83,14 @@ class TaskSweep:
             else:
                 raise ValueError("adopt either a process or a cgroup")
             found = {facts.id: facts for facts in self._sweep(structural=True).tasks}
-            if task in found:
-                return found[task]
+            name = TaskId(printable(task))
+            if name in found:
+                return found[name]
             if pid is not None:
                 raise ProcessGone("adopting", errno.ESRCH, pid)
             # An empty cgroup: it becomes a task when somebody enters.
             path = task.removeprefix(CGROUP)
-            return TaskFacts(task, job, "", (), 0, frozenset(), frozenset(), self._now_s(), cgroup=path)
+            return TaskFacts(name, job, "", (), 0, frozenset(), frozenset(), self._now_s(), cgroup=path)
 
     def find(self, *, pid: int | None = None, cgroup: str | None = None) -> TaskFacts:
         """See `TaskSource`: adopted into a list of its own, which is then dropped."""
@@ -167,8 +168,8 @@ class TaskSweep:
             return None
         first = task.first
         return TaskFacts(
-            id=task.id,
-            job=task.job,
+            id=TaskId(printable(task.id)),
+            job=JobId(printable(task.job)),
             command=first.command,
             processes=alive,
             threads=sum(counts.values()),
