@@ -1,11 +1,13 @@
 """What the agent offers the processes of its own host: see protos/numaplace/v1/local.proto.
 
 One instance serves one uid (see peers.py). Reads go to the core's state, which lives on the same event loop; whatever
-asks the kernel goes through :class:`Hands`, which the bootstrap fills and which work on threads of their own.
+asks the kernel goes through :class:`Hands`, which the bootstrap fills and which work on threads of their own. What a
+caller sends is checked like any message: a name that the scheduler would not take would cost the host its session.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -15,14 +17,17 @@ from node_agent.core.agent import AgentCore
 from node_agent.core.facts import Measured, ProcessRef, TaskFacts
 from node_agent.rpc.peers import may_see
 from numaplace import __version__, wire
-from numaplace.model.ids import JobId, TaskId
+from numaplace.model.ids import JobId, MoveId, TaskId
 from numaplace.model.job import Home, HomeChange, Task
 from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveProgress
 from numaplace.model.session import Report
 from numaplace.v1 import local_pb2, local_pb2_grpc, types_pb2
+from numaplace.wire import checks
 
 WATCHERS_MAX = 64
 EVENTS_MAX = 1024
+OWNERS_MAX = 4096
+"""Moves whose task's owner one watcher remembers; the events of an older one may go unseen by its owner."""
 
 Located = tuple[Measured, Mapping[LeftReason, int]]
 
@@ -59,15 +64,15 @@ class Publisher:
             if not queue.full():
                 queue.put_nowait(what)
 
-    async def watch(self) -> AsyncIterator[Report | MoveOrder]:
-        """Everything from now on. Raises OverflowError if too many watch already."""
+    @contextmanager
+    def watch(self) -> Iterator[asyncio.Queue[Report | MoveOrder]]:
+        """A queue of everything from now on. Raises OverflowError if too many watch already."""
         if len(self._watchers) >= WATCHERS_MAX:
             raise OverflowError(f"{WATCHERS_MAX} watchers are the limit")
         queue: asyncio.Queue[Report | MoveOrder] = asyncio.Queue(EVENTS_MAX)
         self._watchers.add(queue)
         try:
-            while True:
-                yield await queue.get()
+            yield queue
         finally:
             self._watchers.discard(queue)
 
@@ -107,6 +112,9 @@ class LocalService(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # gener
 
     async def ShowTask(self, request: local_pb2.ShowTaskRequest, context: "_Context") -> local_pb2.ShowTaskResponse:
         """Locate a task's pages now; anything that runs may be asked for, followed or not."""
+        target = request.WhichOneof("target")
+        if target is None or not getattr(request, target):
+            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, "name a task, a job, a cgroup or a pid")
         facts = self._followed(request) or await self._found(request.pid or None, request.cgroup or None, context)
         await self._demand(facts, context)
         measured, stuck = await self._hands.locate(facts.processes)
@@ -120,37 +128,41 @@ class LocalService(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # gener
     async def Adopt(self, request: local_pb2.AdoptRequest, context: "_Context") -> types_pb2.Task:
         """Follow from now on what the caller names, if all of it is the caller's."""
         pid, cgroup = request.pid or None, request.cgroup or None
-        if not request.job:
-            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, "give the job a name")
+        try:
+            job = JobId(checks.name(request.job, "job", checks.NAME_CHARS_MAX))
+        except wire.WireError as error:
+            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"give the job another name: it {error.words}")
+        if (pid is None) == (cgroup is None):
+            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, "name a pid or a cgroup")
+        await self._demand_job(job, context)  # else its owner's policy would be ours, and its release not theirs
         await self._demand(await self._found(pid, cgroup, context), context)
         try:
-            facts = await self._hands.adopt(JobId(request.job), pid, cgroup)
-        except (LookupError, ValueError) as error:
+            facts = await self._hands.adopt(job, pid, cgroup)
+        except (LookupError, ValueError, OSError) as error:
             await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, str(error))
         return wire.task_to_proto(self._described(facts, None))
 
     async def Release(self, request: local_pb2.ReleaseRequest, context: "_Context") -> local_pb2.ReleaseResponse:
         """Stop following what was adopted under this name."""
-        for task in self._core.tasks.values():
-            if task.facts.job == request.job:
-                await self._demand(task.facts, context)
-        return local_pb2.ReleaseResponse(released=await self._hands.release(JobId(request.job)))
+        await self._demand_job(JobId(request.job), context)
+        try:
+            return local_pb2.ReleaseResponse(released=await self._hands.release(JobId(request.job)))
+        except OSError as error:
+            await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, str(error))
 
     async def WatchMoves(
         self, _request: local_pb2.WatchLocalMovesRequest, context: "_Context"
     ) -> AsyncIterator[local_pb2.LocalMoveEvent]:
         """What happens to the caller's tasks."""
-        moves: dict[str, TaskId] = {order.id: order.task for order in self._core.orders.open_orders}
+        seen = _Owners(self._core)
         try:
-            async for what in self._publisher.watch():
-                if isinstance(what, MoveOrder):
-                    moves[what.id] = what.task
-                event = _event(what)
-                task = self._core.tasks.get(_task_of(what, moves))
-                if event is not None and (self._uid == 0 or (task and may_see(self._uid, task.facts.uid))):
-                    yield event
-                if isinstance(what, MoveOutcome):
-                    moves.pop(what.move, None)
+            with self._publisher.watch() as queue:
+                await context.send_initial_metadata(())  # tells the caller that nothing is missed from now on
+                while True:
+                    what = await queue.get()
+                    event = _event(what)
+                    if event is not None and may_see(self._uid, seen.owner_uid(what)):
+                        yield event
         except OverflowError as error:
             await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
 
@@ -158,9 +170,9 @@ class LocalService(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # gener
         target = request.WhichOneof("target")
         for facts in (task.facts for task in self._core.tasks.values()):
             named = {"task": facts.id, "job": facts.job, "cgroup": facts.cgroup}.get(target or "")
-            if named == getattr(request, target or "task") or (
-                target == "pid" and any(process.pid == request.pid for process in facts.processes)
-            ):
+            if named is not None and named == getattr(request, target or "task"):
+                return facts
+            if target == "pid" and any(process.pid == request.pid for process in facts.processes):
                 return facts
         return None
 
@@ -169,8 +181,13 @@ class LocalService(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # gener
             await _abort(context, grpc.StatusCode.NOT_FOUND, "not followed here; name a pid or a cgroup instead")
         try:
             return await self._hands.find(pid, cgroup)
-        except (LookupError, ValueError) as error:
+        except (LookupError, ValueError, OSError) as error:
             await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
+
+    async def _demand_job(self, job: JobId, context: "_Context") -> None:
+        for task in tuple(self._core.tasks.values()):
+            if task.facts.job == job:
+                await self._demand(task.facts, context)
 
     async def _demand(self, facts: TaskFacts, context: "_Context") -> None:
         if not may_see(self._uid, facts.uid):
@@ -205,13 +222,38 @@ async def _abort(context: _Context, code: grpc.StatusCode, words: str) -> NoRetu
     raise AssertionError("abort raises")
 
 
-def _task_of(what: Report | MoveOrder, moves: Mapping[str, TaskId]) -> TaskId:
-    match what:
-        case MoveOrder() | MoveOutcome() | HomeChange():
-            return what.task
-        case MoveProgress():
-            return moves.get(what.move, TaskId(""))
-    return TaskId("")
+class _Owners:
+    """Whose task an event is about, also after the task is gone; unknown ones are root's."""
+
+    def __init__(self, core: AgentCore) -> None:
+        self._core = core
+        self._of_move: dict[MoveId, int] = {}
+        for order in core.orders.open_orders:
+            self._remember(order.id, order.task)
+
+    def owner_uid(self, what: Report | MoveOrder) -> int:
+        """The owner's uid; each event in turn."""
+        match what:
+            case MoveOrder(move, task):
+                return self._remember(move, task)
+            case MoveProgress(move):
+                return self._of_move.get(move, 0)
+            case MoveOutcome(move, task):
+                known = self._of_move.pop(move, None)
+                return self._uid_of(task) if known is None else known
+            case HomeChange(task):
+                return self._uid_of(task)
+        return 0
+
+    def _remember(self, move: MoveId, task: TaskId) -> int:
+        uid = self._of_move[move] = self._uid_of(task)
+        if len(self._of_move) > OWNERS_MAX:
+            del self._of_move[next(iter(self._of_move))]
+        return uid
+
+    def _uid_of(self, task: TaskId) -> int:
+        followed = self._core.tasks.get(task)
+        return followed.facts.uid if followed else 0
 
 
 def _event(what: Report | MoveOrder) -> local_pb2.LocalMoveEvent | None:
