@@ -1,15 +1,16 @@
 """The asyncio shell around the agent's core: one queue, one writer, and instructions carried out in order.
 
 Whatever blocks runs on small thread pools of its own: movers, measurements, sweeps and the journal each have one,
-so that a long system call of one never delays another. A failure of any part ends the whole agent (its parent task
-group), and a restart resumes from the journal.
+so that a long system call of one never delays another. A failure of the journal, or a bug of the core, ends the whole
+agent (its parent task group), and a restart resumes from the journal. A failure to move or to measure ends that alone:
+processes are strange, and one that cannot be read must not keep the agent from all others.
 """
 
 import asyncio
-import heapq
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import inf
 from typing import TypeVar
 
 import structlog
@@ -26,6 +27,7 @@ from node_agent.core.events import (
     JournalPolicies,
     LoadMeasured,
     MeasurePages,
+    MeasuringFailed,
     MoverEnded,
     MoverProgressed,
     PagesMeasured,
@@ -40,7 +42,7 @@ from numaplace.model.ids import MoveId
 from numaplace.model.job import HomeChange
 from numaplace.model.move import MoveOrder, MoveOutcome, MoveProgress, MoveState
 from numaplace.model.session import Abilities, Report
-from numaplace.telemetry import keys
+from numaplace.telemetry import events, keys
 
 log = structlog.get_logger(__name__)
 
@@ -69,8 +71,8 @@ class Shell:
         self._outlets = outlets
         self._events: asyncio.Queue[Event] = asyncio.Queue(QUEUE_MAX)
         self._controls: dict[MoveId, _Control] = {}
-        self._wakes: list[float] = []
-        self._wake_changed = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._wake_s = inf
         self._movers = ThreadPoolExecutor(16, "mover")
         self._measurers = ThreadPoolExecutor(2, "measure")
         self._writer = ThreadPoolExecutor(1, "journal")
@@ -83,18 +85,21 @@ class Shell:
         """Work until cancelled. Running moves then end after their current batch, and stay open in the journal."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._wake_when_due())
                 tasks.create_task(self._measure_load())
-                await self.put(AbilitiesKnown(abilities))
+                await self._take(AbilitiesKnown(abilities), tasks)
                 while True:
-                    event = await self._events.get()
-                    for do in self._core.handle(event, self._clock.now_s()):
-                        await self._carry_out(do, tasks)
+                    await self._take(await self._events.get(), tasks)
         finally:
+            if self._timer is not None:
+                self._timer.cancel()
             for control in self._controls.values():
                 control.cancel("the agent is stopping")
             for pool in (self._movers, self._measurers, self._writer):
                 pool.shutdown(wait=True, cancel_futures=True)
+
+    async def _take(self, event: Event, tasks: asyncio.TaskGroup) -> None:
+        for do in self._core.handle(event, self._clock.now_s()):
+            await self._carry_out(do, tasks)
 
     async def _carry_out(self, do: Do, tasks: asyncio.TaskGroup) -> None:
         match do:
@@ -140,14 +145,27 @@ class Shell:
         await self.put(MoverEnded(outcome))
 
     async def _measure(self, do: MeasurePages) -> None:
+        try:
+            await self.put(await self._on(self._measurers, lambda: self._located(do)))
+        except Exception:  # whatever is strange about one task is logged, and no reason to leave all others
+            log.exception("measuring failed", **{keys.TASK: do.task})
+            await self.put(MeasuringFailed(do.task))
+
+    def _located(self, do: MeasurePages) -> PagesMeasured:
         began_s = self._clock.now_s()
-        measured = await self._on(self._measurers, lambda: self._mover.measure(do.processes))
-        stuck = await self._on(self._measurers, lambda: self._mover.stuck(do.processes))
-        await self.put(PagesMeasured(do.task, measured, stuck, self._clock.now_s() - began_s))
+        measured, stuck = self._mover.measure(do.processes), self._mover.stuck(do.processes)
+        return PagesMeasured(do.task, measured, stuck, self._clock.now_s() - began_s)
 
     async def _measure_load(self) -> None:
+        known = ""
         while True:
-            await self.put(LoadMeasured(await self._on(self._measurers, self._mover.load)))
+            try:
+                await self.put(LoadMeasured(await self._on(self._measurers, self._mover.load)))
+                known = ""
+            except Exception as error:  # the last load still tells more than no agent; told once, not each time
+                if repr(error) != known:
+                    log.exception("load not measured")
+                known = repr(error)
             await asyncio.sleep(LOAD_PERIOD_S)
 
     @staticmethod
@@ -157,22 +175,16 @@ class Shell:
     # Waking
 
     def _ask_wake(self, at_s: float) -> None:
-        if not self._wakes or at_s < self._wakes[0]:
-            self._wake_changed.set()
-        if at_s not in self._wakes:
-            heapq.heappush(self._wakes, at_s)
+        self._wake_s = at_s
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, at_s - self._clock.now_s()), self._tick)
 
-    async def _wake_when_due(self) -> None:
-        while True:
-            self._wake_changed.clear()
-            wait_s = None if not self._wakes else max(0.0, self._wakes[0] - self._clock.now_s())
-            try:
-                await asyncio.wait_for(self._wake_changed.wait(), wait_s)
-            except TimeoutError:
-                now_s = self._clock.now_s()
-                while self._wakes and self._wakes[0] <= now_s:
-                    heapq.heappop(self._wakes)
-                await self.put(Woke())
+    def _tick(self) -> None:
+        if self._clock.now_s() < self._wake_s:  # the loop's clock is another one, and coarser
+            self._ask_wake(self._wake_s)
+        elif not self._events.full():  # else there is plenty to wake for
+            self._events.put_nowait(Woke())
 
     @staticmethod
     def _log(what: Report | MoveOrder) -> None:
@@ -180,7 +192,7 @@ class Shell:
         match what:
             case HomeChange():
                 log.info(
-                    "home changed",
+                    events.HOME_CHANGED,
                     **{
                         keys.TASK: what.task,
                         keys.HOME: sorted(what.home.nodes),
@@ -193,7 +205,7 @@ class Shell:
                 log.info("move accepted", **{keys.MOVE: what.id, keys.TASK: what.task, keys.HOME: sorted(what.home)})
             case MoveOutcome():
                 log.info(
-                    "move finished",
+                    events.MOVE_FINISHED,
                     **{
                         keys.MOVE: what.move,
                         keys.TASK: what.task,

@@ -1,14 +1,23 @@
-"""When to look: watchers' descriptors wake the sweep, the rhythm says when it may run, a thread of its own runs it."""
+"""When to look: watchers' descriptors wake the sweep, the rhythm says when it may run, a thread of its own runs it.
+
+The sweep is the truth and its failure ends the agent. A watcher only makes it sooner: one that fails is closed, and
+without any the rhythm looks more often.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+
+import structlog
 
 from node_agent.core.events import Event, Swept
 from node_agent.core.facts import Hint
 from node_agent.core.rhythm import Rhythm
 from node_agent.ports import Clock, TaskSource, Watcher
 from numaplace.model.job import ChangeSource
+from numaplace.telemetry import events, keys
+
+log = structlog.get_logger(__name__)
 
 HINTS_MAX = 1024
 """Hints kept for one sweep: beyond them the oldest explain nothing any more."""
@@ -22,7 +31,7 @@ class Sweeping:
         tell: Callable[[Event], Awaitable[None]],
     ) -> None:  # fmt: skip
         self._tasks = tasks
-        self._watchers = watchers
+        self._watchers = list(watchers)
         self._rhythm = rhythm
         self._clock = clock
         self._tell = tell
@@ -37,20 +46,31 @@ class Sweeping:
 
     async def run(self) -> None:
         """Sweep when due."""
-        loop = asyncio.get_running_loop()
-        for watcher in self._watchers:
-            loop.add_reader(watcher.fileno(), self._read, watcher)
         try:
+            for watcher in self._watchers:
+                asyncio.get_running_loop().add_reader(watcher.fileno(), self._read, watcher)
             while True:
                 await self._sweep_when_due()
         finally:
-            for watcher in self._watchers:
-                loop.remove_reader(watcher.fileno())
-                watcher.close()
+            for watcher in tuple(self._watchers):
+                self._close(watcher)
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _read(self, watcher: Watcher) -> None:
-        self._take(watcher.drain())
+        try:
+            hints = watcher.drain()
+        except Exception as error:  # left readable, it would call us without end
+            words = {keys.SOURCE: watcher.source.value, keys.ERROR: repr(error)}
+            log.exception(events.ABILITY_MISSING, **words)
+            self._close(watcher)
+            self._rhythm.watched(watched=bool(self._watchers))
+            hints = [Hint(watcher.source, structural=True)]
+        self._take(hints)
+
+    def _close(self, watcher: Watcher) -> None:
+        self._watchers.remove(watcher)
+        asyncio.get_running_loop().remove_reader(watcher.fileno())
+        watcher.close()
 
     def _take(self, hints: Sequence[Hint]) -> None:
         now_s = self._clock.now_s()
