@@ -3,13 +3,13 @@
 import os
 import platform
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from node_agent.core.rules import TASKS_MAX, SelectionRules
-from numaplace.configuration import ConfigurationError, PolicySection, Section, ServiceSettings, TlsSection
+from numaplace.configuration import PolicySection, Section, ServiceSettings, TlsSection
 from numaplace.telemetry import LogFormat
 
 
@@ -26,14 +26,14 @@ class FollowSection(Section):
     owned_cpusets: tuple[str, ...] = ()
     """Cgroups whose cpuset.mems numaplace may write: there a move is a calm hand-over."""
 
+    @model_validator(mode="after")
+    def _makes_rules(self) -> Self:
+        self.to_rules()
+        return self
+
     def to_rules(self) -> SelectionRules:
-        """The rules as a value. Raises ConfigurationError if the values make none."""
-        fields = self.model_dump()
-        fields.pop("owned_cpusets")
-        try:
-            return SelectionRules(**fields)
-        except ValueError as error:
-            raise ConfigurationError(f"[follow]: {error}") from error
+        """The rules as a value."""
+        return SelectionRules(**self.model_dump(exclude={"owned_cpusets"}))
 
 
 class LimitsSection(Section):

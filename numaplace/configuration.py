@@ -1,17 +1,18 @@
 """Configuration of the services: TOML file < environment < flags, checked as a whole, with errors that say what to do.
 
-A key that nobody knows is refused, with the nearest known one: a misspelt limit that is silently ignored is worse than
-a service that does not start.
+A key that nobody knows is refused, in the file and in the environment, with the nearest known one: a misspelt limit
+that is silently ignored is worse than a service that does not start.
 """
 
 import difflib
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from numaplace.model.policy import Budget, FollowMode, Policy
 from numaplace.model.residency import PageKind
@@ -44,14 +45,16 @@ class PolicySection(Section):
     min_age_s: float = Policy().min_age_s
     keep_interleave: bool = True
 
+    @model_validator(mode="after")
+    def _makes_a_policy(self) -> Self:
+        self.to_policy()
+        return self
+
     def to_policy(self) -> Policy:
-        """The policy as a value. Raises ConfigurationError if the values make none."""
+        """The policy as a value."""
         fields = self.model_dump()
         budget = {name: fields.pop(name) for name in ("pace_bytes_per_s", "stall_ms_max", "headroom_bytes")}
-        try:
-            return Policy(budget=Budget(**budget), **fields)
-        except ValueError as error:
-            raise ConfigurationError(f"[policy]: {error}") from error
+        return Policy(budget=Budget(**budget), **fields)
 
 
 class TlsSection(Section):
@@ -127,11 +130,31 @@ def load_settings(kind: type[S], file: Path | None, flags: Mapping[str, Any]) ->
     ConfigurationError, whose words list every mistake at once.
     """
     halves: dict[str, Any] = {"flags": _given(flags), "file": {} if file is None else read_toml(file)}
+    where = f"{file}: " if file else ""
+    mistakes = list(_unknown_variables(kind))
+    settings = None
     try:
-        return kind(**halves)
+        settings = kind(**halves)
     except ValidationError as error:
-        where = f"{file}: " if file else ""
-        raise ConfigurationError(where + "; ".join(_words(kind, each) for each in error.errors())) from error
+        mistakes = [*(_words(kind, each) for each in error.errors()), *mistakes]
+    except SettingsError as error:
+        mistakes.append(f'the environment: {error}; a list or a table is given there as JSON, such as ["/slurm"]')
+    if settings is None or mistakes:
+        raise ConfigurationError(where + "; ".join(mistakes))
+    return settings
+
+
+def _unknown_variables(kind: type[ServiceSettings]) -> Iterable[str]:
+    """Variables that look like ours and are not; keys within a section are checked with the other values."""
+    prefix, delimiter = kind.model_config.get("env_prefix", ""), kind.model_config.get("env_nested_delimiter") or "__"
+    if not prefix:
+        return
+    for variable in sorted(name for name in os.environ if name.upper().startswith(prefix)):
+        key = variable[len(prefix) :].lower().split(delimiter)[0]
+        if key not in kind.model_fields and variable.upper() != f"{prefix}CONFIG":
+            near = difflib.get_close_matches(key, list(kind.model_fields), n=1)
+            hint = f"; did you mean {prefix}{near[0].upper()}?" if near else ""
+            yield f"unknown environment variable {variable}{hint}"
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -155,6 +178,8 @@ def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 def _words(kind: type[BaseModel], error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails is a TypedDict of any
     path = [str(part) for part in error["loc"]]
+    if error["type"] == "value_error":
+        return f"{'.'.join(path)}: {error['ctx']['error']}"
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(path[-1], list(_keys(kind, path[:-1])), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
