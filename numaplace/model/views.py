@@ -16,6 +16,9 @@ from numaplace.model.session import Abilities, HostLoad
 from numaplace.model.topology import Topology
 from numaplace.model.worth import Action
 
+DEFAULT_POLICY = "default"
+"""The name of the policy of all jobs without one of their own; no job can be called so."""
+
 
 class HostState(Enum):
     """Whether a host's agent has a session with the scheduler."""

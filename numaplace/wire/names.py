@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from numaplace.model.ids import HostId, JobId, MoveId
+from numaplace.model.views import DEFAULT_POLICY
 from numaplace.wire import checks
 from numaplace.wire.checks import WireError
 
@@ -15,8 +16,6 @@ HOSTS = "hosts/"
 JOBS = "jobs/"
 MOVES = "moves/"
 POLICIES = "policies/"
-DEFAULT = "default"
-"""The name of the policy of all jobs without one of their own; no job can be called so."""
 
 
 def host_id(name: str, at: str) -> HostId:
@@ -37,12 +36,12 @@ def move_id(name: str, at: str) -> MoveId:
 def policy_job(name: str, at: str) -> JobId | None:
     """The job whose policy ``policies/{job}`` is, None for ``policies/default``; raises WireError."""
     job = _after(POLICIES, name, at)
-    return None if job == DEFAULT else JobId(job)
+    return None if job == DEFAULT_POLICY else JobId(job)
 
 
 def policy_name(job: JobId | None) -> str:
     """The name of a job's policy, or of the default."""
-    return f"{POLICIES}{DEFAULT if job is None else job}"
+    return f"{POLICIES}{DEFAULT_POLICY if job is None else job}"
 
 
 def parent(name: str, at: str) -> HostId | JobId | None:

@@ -1,0 +1,52 @@
+"""The `numaplace` command: its commands put together, and the one place where it ends."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from numaplace import __version__
+from numaplace.cli import cluster, exits, host, policy, top
+from numaplace.cli.examples import examples
+
+
+def _say_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if asked:
+        sys.stdout.write(f"numaplace {__version__}\n")
+        raise typer.Exit
+
+
+def _numaplace(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """Memory that follows the CPUs: see where the pages of jobs lie, watch them follow, and say how they shall.
+
+    Cluster commands ask the scheduler (--scheduler or NUMAPLACE_SCHEDULER), host commands this host's agent (--socket
+    or NUMAPLACE_SOCKET).
+    """
+
+
+def _built() -> typer.Typer:
+    app = typer.Typer(
+        no_args_is_help=True,
+        rich_markup_mode=None,  # plain help: it starts sooner and is not cut in pipes
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    )
+    app.callback(epilog=examples("numaplace hosts", "numaplace show 4711", "numaplace explain train-42"))(_numaplace)
+    for part in (cluster, host, policy, top):
+        part.add_to(app)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit with its code (:mod:`numaplace.cli.exits`)."""
+    try:
+        _built()(args=None if arguments is None else list(arguments), prog_name="numaplace")
+    except exits.Failure as failure:
+        sys.stderr.write(f"numaplace: {failure.words}\n")
+        sys.exit(failure.code)

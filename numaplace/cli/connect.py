@@ -1,0 +1,109 @@
+"""Connection options, added to every command that needs them, and failures turned into exit codes.
+
+A command is a function whose first parameter is a client. :func:`asks_scheduler` and :func:`asks_agent` replace that
+parameter by the options that say where the service is. gRPC is imported when a call is made, not when help is shown.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
+
+import typer
+
+from numaplace.cli import exits
+
+if TYPE_CHECKING:
+    from numaplace.client import AgentClient, SchedulerClient
+
+P = ParamSpec("P")
+
+_SCHEDULER = "127.0.0.1:7700"
+_SOCKET = Path("/run/numaplace/agent.sock")
+# Written here a second time because reading them from numaplace.client would import gRPC; a test compares them.
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, with exact bytes.")]
+
+
+def _reach_scheduler(
+    *,
+    scheduler: Annotated[
+        str, typer.Option(metavar="HOST:PORT", envvar="NUMAPLACE_SCHEDULER", help="Where the scheduler listens.")
+    ] = _SCHEDULER,
+    tls_ca: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", envvar="NUMAPLACE_TLS_CA", help="Who vouches for the scheduler (PEM)."),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", envvar="NUMAPLACE_TLS_CERT", help="Our certificate (PEM).")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", envvar="NUMAPLACE_TLS_KEY", help="Our certificate's key (PEM).")
+    ] = None,
+    tls_name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", envvar="NUMAPLACE_TLS_NAME", help="The name in the scheduler's certificate."),
+    ] = None,
+    plaintext: Annotated[
+        bool, typer.Option("--plaintext", envvar="NUMAPLACE_PLAINTEXT", help="No TLS, even to another machine.")
+    ] = False,
+) -> "SchedulerClient":
+    from numaplace.client import SchedulerClient, Tls  # noqa: PLC0415 - only now is gRPC worth its 0.1 s
+
+    tls = Tls(tls_ca, tls_cert, tls_key, tls_name) if tls_ca or tls_cert or tls_key or tls_name else None
+    return SchedulerClient(scheduler, tls=tls, plaintext=plaintext)
+
+
+def _reach_agent(
+    socket: Annotated[
+        Path, typer.Option(metavar="PATH", envvar="NUMAPLACE_SOCKET", help="The socket of this host's agent.")
+    ] = _SOCKET,
+) -> "AgentClient":
+    from numaplace.client import AgentClient  # noqa: PLC0415 - only now is gRPC worth its 0.1 s
+
+    return AgentClient(socket)
+
+
+def asks_scheduler(command: Callable[Concatenate["SchedulerClient", P], None]) -> Callable[..., None]:
+    """Give the command a client of the scheduler, and its users the options to say which."""
+    return _asks(command, _reach_scheduler)
+
+
+def asks_agent(command: Callable[Concatenate["AgentClient", P], None]) -> Callable[..., None]:
+    """Give the command a client of this host's agent, and its users the option to say which."""
+    return _asks(command, _reach_agent)
+
+
+def _asks(command: Callable[..., None], reach: Callable[..., Any]) -> Callable[..., None]:
+    options = inspect.signature(reach).parameters
+    own = list(inspect.signature(command).parameters.values())[1:]
+
+    def asked(**given: object) -> None:
+        where = {name: given.pop(name) for name in options}
+        with failures_as_exits(), reach(**where) as client:
+            command(client, **given)
+
+    asked.__name__ = command.__name__
+    asked.__doc__ = command.__doc__
+    keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *options.values())]
+    asked.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]  # PEP 362: it overrides what is inspected
+    asked.__annotations__ = {p.name: p.annotation for p in keyword}
+    return asked
+
+
+@contextmanager
+def failures_as_exits() -> Iterator[None]:
+    """Turn what the client raises into exits.Failure."""
+    from numaplace import client  # noqa: PLC0415 - only now is gRPC worth its 0.1 s
+
+    try:
+        yield
+    except client.NotFound as error:
+        raise exits.Failure(exits.NOT_FOUND, error.words) from error
+    except client.Unavailable as error:
+        raise exits.Failure(exits.UNREACHABLE, error.words) from error
+    except client.InvalidRequest as error:
+        raise exits.Failure(exits.USAGE, error.words) from error
+    except client.NumaplaceError as error:
+        raise exits.Failure(exits.FAILED, error.words) from error

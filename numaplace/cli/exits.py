@@ -1,0 +1,24 @@
+"""Exit codes of the command, stable for scripts, and the one way in which a command ends in failure."""
+
+OK = 0
+FAILED = 1
+"""The request was understood and did not succeed."""
+USAGE = 2
+"""The command line, or a value in it, cannot be meant so."""
+UNREACHABLE = 3
+"""Neither scheduler nor agent answers where it was looked for."""
+NOT_FOUND = 4
+"""There is no such host, job, move, policy or process."""
+INTERRUPTED = 130
+"""Ctrl-C, as shells count it."""
+
+HELP = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 scheduler or agent unreachable, 4 no such thing."
+
+
+class Failure(Exception):  # noqa: N818 - it carries an exit code and words, whatever went wrong
+    """End the command with this code; ``words`` go to standard error."""
+
+    def __init__(self, code: int, words: str) -> None:
+        super().__init__(words)
+        self.code = code
+        self.words = words

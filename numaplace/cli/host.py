@@ -1,0 +1,178 @@
+"""The commands that ask this host's agent: show, adopt, release, status."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from numaplace.cli import exits, output, units
+from numaplace.cli.bars import left_table, node_bars, page_table
+from numaplace.cli.connect import Json, asks_agent
+from numaplace.cli.examples import examples
+from numaplace.model.cpuset import format_id_list
+from numaplace.model.ids import JobId, TaskId
+from numaplace.model.views import AgentStatus, Shown
+
+if TYPE_CHECKING:
+    from numaplace.client import AgentClient
+
+CGROUP_ROOT = "/sys/fs/cgroup"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(
+        short_help="Where a task's pages are, on this host.",
+        epilog=examples("numaplace show 4711", "numaplace show train-42", "numaplace show /sys/fs/cgroup/slurm/job_42"),
+    )(show)
+    app.command(
+        short_help="Follow a process tree or a cgroup.",
+        epilog=examples("numaplace adopt train-42 --pid 4711", "numaplace adopt train-42 --cgroup /slurm/job_42"),
+    )(adopt)
+    app.command(short_help="Follow it no longer.", epilog=examples("numaplace release train-42"))(release)
+    app.command(
+        short_help="What this host's agent is and does.", epilog=examples("numaplace status", "numaplace status --json")
+    )(status)
+
+
+@asks_agent
+def show(
+    client: "AgentClient",
+    *,
+    target: Annotated[str, typer.Argument(metavar="PID|JOB|CGROUP", help="A pid, a job's name, or a cgroup's path.")],
+    as_json: Json = False,
+) -> None:
+    """Locate a task's pages now: by node, page size and kind; what is not at home, and what cannot move."""
+    shown = _found(client, target)
+    if as_json:
+        output.show_json(shown)
+    else:
+        output.show(*_pages(shown, ascii_only=output.is_ascii(output.console())))
+
+
+def _found(client: "AgentClient", target: str) -> Shown:
+    """The task that is meant: digits are a pid, a path is a cgroup's, ``cgroup:…`` and ``process:…`` are task ids."""
+    if target.isascii() and target.isdecimal():
+        pid = int(target)
+        if not 0 < pid < 1 << 32:
+            raise exits.Failure(exits.NOT_FOUND, f"no process has the pid {target}")
+        return client.show(pid=pid)
+    if target.startswith("/"):
+        return client.show(cgroup=_cgroup(target))
+    if target.startswith(("cgroup:", "process:")):
+        return client.show(task=TaskId(target))
+    return client.show(job=JobId(target))
+
+
+def _cgroup(path: str) -> str:
+    """A cgroup's path below its mount, as the agent names it."""
+    return path.removeprefix(CGROUP_ROOT).rstrip("/") or "/"
+
+
+def _pages(shown: Shown, *, ascii_only: bool) -> list[RenderableType]:
+    task, home = shown.task, shown.task.home.nodes
+    remote = task.residency.remote_bytes(home)
+    facts = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("task", task.id),
+        ("job", task.job),
+        ("command", task.command or "-"),
+        ("cpus", format_id_list(task.cpus) or "none"),
+        ("mems", format_id_list(task.mems) or "none"),
+        ("home", format_id_list(home) or "nowhere: none of its CPUs is online on a known node"),
+        ("size", f"{task.processes} processes, {task.threads} threads, {units.duration(task.age_s)} old"),
+        ("memory policy", f"{task.memory_policy.value} {format_id_list(task.policy_nodes)}".strip()),
+        ("resident", units.size(task.residency.resident_bytes)),
+        ("locality", f"{units.share(shown.locality)} at home, {units.size(remote)} remote"),
+    ):
+        facts.add_row(name, Text(value))
+    parts: list[RenderableType] = [
+        facts,
+        "",
+        node_bars(task.residency, home, ascii_only=ascii_only),
+        "",
+        page_table(task.residency, home),
+    ]
+    if shown.stuck:
+        parts += ["", Text("known not to move:", "bold"), left_table(shown.stuck)]
+    return parts
+
+
+@asks_agent
+def adopt(
+    client: "AgentClient",
+    *,
+    job: Annotated[str, typer.Argument(metavar="NAME", help="What to call the job.")],
+    pid: Annotated[int | None, typer.Option(min=1, max=1 << 22, help="The root of a process tree.")] = None,
+    cgroup: Annotated[str | None, typer.Option(metavar="PATH", help="A cgroup.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Follow a process tree or a cgroup under a name of your choice, from now on."""
+    if (pid is None) == (cgroup is None):
+        raise typer.BadParameter("give --pid or --cgroup, and not both")
+    task = client.adopt(JobId(job), pid=pid, cgroup=_cgroup(cgroup) if cgroup else None)
+    if as_json:
+        output.show_json(task)
+    else:
+        home = format_id_list(task.home.nodes) or "nowhere"
+        output.show(Text(f"{task.job}: following {task.id}, {task.processes} processes, home {home}"))
+
+
+@asks_agent
+def release(
+    client: "AgentClient",
+    *,
+    job: Annotated[str, typer.Argument(metavar="NAME", help="The name it was adopted under.")],
+    as_json: Json = False,
+) -> None:
+    """Stop following what was adopted under a name; its pages stay where they are."""
+    released = client.release(JobId(job))
+    if released == 0:
+        raise exits.Failure(exits.NOT_FOUND, f"nothing was adopted as {job} here")
+    if as_json:
+        output.show_json({"job": job, "released": released})
+    else:
+        output.show(Text(f"{job}: no longer following {released} task{'' if released == 1 else 's'}"))
+
+
+@asks_agent
+def status(client: "AgentClient", *, as_json: Json = False) -> None:
+    """Show what this host's agent is, sees, can do and does; and what it lacks."""
+    found = client.status()
+    if as_json:
+        output.show_json(found)
+    else:
+        output.show(*_status(found))
+
+
+def _status(found: AgentStatus) -> list[RenderableType]:
+    able = found.abilities
+    where = (
+        f"connected to {found.scheduler}" if found.connected else "alone, following by the last policies it was given"
+    )
+    facts = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("host", f"{found.host}, kernel {able.kernel or 'unknown'}, agent {found.version}"),
+        ("scheduler", where),
+        ("watching", f"{found.tasks} tasks, {found.threads} threads"),
+        ("noticing by", ", ".join(sorted(watcher.value for watcher in able.watchers))),
+        ("moving", "yes" if able.can_move else "no: see below"),
+        ("moves", f"{found.moves_open} open, {found.outcomes_unacknowledged} outcomes not yet acknowledged"),
+    ):
+        facts.add_row(name, Text(value))
+    nodes = output.table(
+        ("NODE", "CPUS", "MEMORY", "FREE"),
+        (
+            (
+                str(node.id),
+                format_id_list(node.cpus) or "none",
+                units.size(node.memory_bytes),
+                units.size(found.load.free_bytes.get(node.id, 0)),
+            )
+            for node in found.topology.nodes
+        ),
+        right=("NODE", "MEMORY", "FREE"),
+    )
+    return [facts, "", nodes, *(Text(f"\n{remark}") for remark in able.remarks)]

@@ -1,0 +1,56 @@
+"""Where the command writes: tables for people, whole lines in pipes, JSON for programs.
+
+In a pipe nothing is cut to a width that nobody has, nothing is coloured (NO_COLOR holds on terminals too), and what a
+process or a peer chose to be called is never read as markup.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from numaplace.cli import as_json
+
+PIPE_COLUMNS = 100_000
+"""Wider than any line: tables take the width of their content."""
+
+
+def console() -> Console:
+    """The console on standard output."""
+    width = None if sys.stdout.isatty() else PIPE_COLUMNS
+    return Console(width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
+
+
+def is_ascii(to: Console) -> bool:
+    """Whether the terminal cannot show Unicode."""
+    return not to.encoding.lower().startswith("utf")
+
+
+def show(*parts: RenderableType) -> None:
+    """Write for people."""
+    to = console()
+    for part in parts:
+        to.print(part)
+
+
+def show_json(value: object) -> None:
+    """Write one answer for programs."""
+    sys.stdout.write(as_json.text(value) + "\n")
+
+
+def show_json_line(value: object) -> None:
+    """Write one item of a stream for programs, at once."""
+    sys.stdout.write(as_json.line(value) + "\n")
+    sys.stdout.flush()
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[RenderableType]], *, right: Iterable[str] = ()) -> Table:
+    """A plain table; the columns named in ``right`` are numbers."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    numbers = set(right)
+    for column in columns:
+        made.add_column(column, justify="right" if column in numbers else "left", no_wrap=column in numbers)
+    for row in rows:
+        made.add_row(*row)
+    return made
