@@ -1,0 +1,128 @@
+"""How fast to move: as large a batch and as short a pause as the job does not feel.
+
+Additive increase, multiplicative decrease, after each batch, on three signals: how long one of the job's touches or
+mmap() calls can have waited for the batch, against the policy's limit; the memory pressure of the job's cgroup; and
+the run delay of its threads. The last two may be of the job's own making (it has more threads than CPUs, or was just
+given fewer): so when they are high for the first time the mover falls silent for a moment and listens to what the job
+feels without it. Only what is above that is ours.
+
+Bounds from KERNEL.md: each moving call pays for draining every CPU's page lists, so below 512 base pages the total time
+doubles and above 4096 nothing is gained; eight huge pages a call are right. Nothing here slows a batch down once it
+runs: a throttled mover holds its pages' locks for longer. The pause comes after.
+"""
+
+from dataclasses import dataclass, replace
+
+BASE_PAGES_MIN = 256
+BASE_PAGES_MAX = 4096
+BASE_PAGES_STEP = 512
+HUGE_PAGES_MAX = 8
+TOGETHER_PAGES = 512
+"""So many base pages the kernel unmaps at once; a touch waits for those, not for the whole call (mm/migrate.c)."""
+
+PRESSURE_SHARE_MAX = 0.1
+DELAY_SHARE_MAX = 0.3
+PAUSE_FIRST_S = 0.005
+PAUSE_MAX_S = 0.5
+LISTEN_S = 0.05
+"""So long nothing is moved when the mover listens; its own calls are over by then."""
+BURST_S = 0.25
+"""With a limit of bytes a second no batch takes more than this much of the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What one batch cost. ``stall_ms``: the longest that a touch or mmap() can have waited for it.
+
+    ``pressure_share`` and ``delay_share``: the shares of the interval that the job lost to memory stalls, and that
+    one of its threads on average waited for a CPU; None where unknown.
+    """
+
+    stall_ms: float
+    call_s: float
+    size_bytes: int
+    pressure_share: float | None = None
+    delay_share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The next batch and the pause before it.
+
+    ``calm_*`` are the shares that the job loses while we do nothing, None until listened to; ``listen`` asks for that.
+    """
+
+    base_pages: int = 2048
+    huge_pages: int = 4
+    pause_s: float = 0.0
+    backoff_s: float = 0.0
+    calm_pressure: float | None = None
+    calm_delay: float | None = None
+    listen: bool = False
+
+
+def stall_ms_of(call_ms: float, pages: int, *, huge: bool) -> float:
+    """The longest that a touch can have waited for a call: for the pages that the kernel takes together."""
+    together = 1 if huge else TOGETHER_PAGES
+    return call_ms * min(1.0, together / max(1, pages))
+
+
+def first_pace(limit_bytes_per_s: int | None, base_bytes: int) -> Pace:
+    """Where a move begins: in the middle, less if the limit is low."""
+    pace = Pace()
+    if limit_bytes_per_s is None:
+        return pace
+    return _within_limit(pace, limit_bytes_per_s, base_bytes)
+
+
+def heard(pace: Pace, pressure_share: float | None, delay_share: float | None) -> Pace:
+    """The pace after listening to what the job feels without us."""
+    return replace(pace, calm_pressure=pressure_share or 0.0, calm_delay=delay_share or 0.0, listen=False)
+
+
+def _within_limit(pace: Pace, limit_bytes_per_s: int, base_bytes: int) -> Pace:
+    burst = max(1, int(limit_bytes_per_s * BURST_S) // base_bytes)
+    huge = max(1, burst // TOGETHER_PAGES)
+    return replace(pace, base_pages=min(pace.base_pages, burst), huge_pages=min(pace.huge_pages, huge))
+
+
+def next_pace(
+    pace: Pace, signals: Signals, stall_ms_max: float, limit_bytes_per_s: int | None, base_bytes: int
+) -> Pace:
+    """The pace after a batch."""
+    if signals.stall_ms > stall_ms_max:
+        pace = _shrunk(pace)
+    elif _suffers(pace, signals):
+        if pace.calm_delay is None:
+            return replace(pace, listen=True)
+        pace = replace(_shrunk(pace), backoff_s=min(PAUSE_MAX_S, max(PAUSE_FIRST_S, pace.backoff_s * 2)))
+    elif signals.stall_ms < stall_ms_max / 2:
+        pace = _grown(pace)
+    pause = pace.backoff_s
+    if limit_bytes_per_s is not None:
+        pace = _within_limit(pace, limit_bytes_per_s, base_bytes)
+        pause = max(pause, signals.size_bytes / limit_bytes_per_s - signals.call_s)
+    return replace(pace, pause_s=pause)
+
+
+def _suffers(pace: Pace, signals: Signals) -> bool:
+    return _above(signals.pressure_share, pace.calm_pressure, PRESSURE_SHARE_MAX) or _above(
+        signals.delay_share, pace.calm_delay, DELAY_SHARE_MAX
+    )
+
+
+def _above(share: float | None, calm: float | None, margin: float) -> bool:
+    return share is not None and share - (calm or 0.0) > margin
+
+
+def _shrunk(pace: Pace) -> Pace:
+    return replace(pace, base_pages=max(BASE_PAGES_MIN, pace.base_pages // 2), huge_pages=max(1, pace.huge_pages // 2))
+
+
+def _grown(pace: Pace) -> Pace:
+    return replace(
+        pace,
+        base_pages=min(BASE_PAGES_MAX, pace.base_pages + BASE_PAGES_STEP),
+        huge_pages=min(HUGE_PAGES_MAX, pace.huge_pages + 1),
+        backoff_s=0.0 if pace.backoff_s <= PAUSE_FIRST_S else pace.backoff_s / 2,
+    )

@@ -1,0 +1,304 @@
+"""Carries runs of pages to their nodes: cut to the pace, called on one thread or several, accounted page by page.
+
+The thread that walks the task is the only one that writes the account. With one thread it makes the calls itself,
+with several it hands them to workers that run on the destination's CPUs, and never has more under way than workers.
+Between calls it asks whether the move was cancelled, and pauses in slices so that it hears of it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from node_agent.core.accounting import Ledger, reason_of
+from node_agent.core.batches import Verdict
+from node_agent.core.facts import ProcessRef, TaskFacts
+from node_agent.core.pace import LISTEN_S, Pace, Signals, first_pace, heard, next_pace, stall_ms_of
+from node_agent.core.pages import KINDS, Mask, Run
+from node_agent.linux.calls import Answer, call
+from node_agent.linux.memory import HostMemory, ProcessMemory, lost_shares
+from node_agent.linux.pins import StuckPages
+from node_agent.linux.room import RoomGuard
+from numaplace.model.ids import Cpus, NodeId
+from numaplace.model.move import LeftReason
+from numaplace.model.policy import Budget
+from numaplace.model.residency import Cell, PageSize
+
+SLICE_S = 0.02
+"""A pause is slept in slices of this length."""
+FEEL_S = 0.1
+"""How often the job is asked what it feels: reading that costs more than a small batch."""
+CROWDED_SHARE = 0.2
+"""A calling thread that waits for a CPU for this much of its call goes elsewhere."""
+RESENDS_MAX = 8
+"""A run whose call ended early is sent again for the pages that were never tried, so often at most."""
+
+
+class Cancelled(Exception):  # noqa: N818 - not an error: the order ended early
+    """The move is to end; the message says why."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the calls of a move came to."""
+
+    calls: int = 0
+    call_ms_max: float = 0.0
+    stall_ms_max: float = 0.0
+    first_page_s: float | None = None
+    split_seen: bool = False
+    gone: set[ProcessRef] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Who calls: how many threads, and on which CPUs they should run."""
+
+    threads: int
+    cpus: Cpus
+
+
+class Courier:
+    """Sends runs until all are moved or explained. A context manager: its threads end with it."""
+
+    def __init__(
+        self,
+        host: HostMemory,
+        task: TaskFacts,
+        memories: Mapping[ProcessRef, ProcessMemory],
+        ledger: Ledger,
+        guard: RoomGuard,
+        stuck: StuckPages,
+        budget: Budget,
+        crew: Crew,
+        between: Callable[[], str | None],
+    ) -> None:
+        """``between`` is called between calls: it reports progress and returns the reason to end early, or None."""
+        self._host, self._task, self._memories = host, task, memories
+        self._ledger, self._guard, self._stuck = ledger, guard, stuck
+        self._budget, self._crew, self._between = budget, crew, between
+        self.tally = Tally()
+        self._pace = first_pace(budget.pace_bytes_per_s, host.base_bytes)
+        self._felt = host.felt(task)
+        self._flying: set[Future[Answer]] = set()
+        self._pool: ThreadPoolExecutor | None = None
+        self._splits_before = host.counters().thp_migration_split
+
+    def __enter__(self) -> Self:
+        """Take place on the destination's CPUs."""
+        if self._crew.threads > 1:
+            self._pool = ThreadPoolExecutor(
+                self._crew.threads, "numaplace-move", lambda: self._host.run_on(self._crew.cpus)
+            )
+        else:
+            self._host.run_on(self._crew.cpus)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for calls under way: they cannot be called back."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+            for future in self._flying:
+                self._account(future.result())
+            self._flying.clear()
+        else:
+            self._host.run_on(frozenset())
+
+    def send(self, runs: Iterable[Run]) -> None:
+        """Send all runs and wait for their answers; raises Cancelled between calls."""
+        for run in runs:
+            self._send(run)
+        while self._flying:
+            self._collect()
+
+    def _send(self, run: Run) -> None:
+        todo = deque([run])
+        resends = 0
+        while todo:
+            batch, rest = self._cut(todo.popleft())
+            if rest is not None:
+                todo.appendleft(rest)
+            again = self._launch(batch)
+            if again is not None and resends < RESENDS_MAX:
+                resends += 1
+                todo.appendleft(again)
+            elif again is not None:
+                self._leave_all(again, LeftReason.BUSY)
+
+    def _cut(self, run: Run) -> tuple[Run, Run | None]:
+        """The first batch of a run, in even parts: a last call of a few pages would cost like a full one."""
+        small = run.size is PageSize.BASE
+        limit = self._pace.base_pages * self._host.base_bytes if small else self._pace.huge_pages * self._huge(run)
+        parts = -(-run.bytes // limit)
+        if parts <= 1 or len(run.pages) <= 1:
+            return run, None
+        at = max(1, int(np.searchsorted(np.cumsum(run.pages.sizes), run.bytes // parts, side="right")))
+        if at >= len(run.pages):
+            return run, None
+        return _part(run, slice(None, at)), _part(run, slice(at, None))
+
+    def _huge(self, run: Run) -> int:
+        return int(run.pages.sizes.max(initial=self._host.base_bytes))
+
+    def _launch(self, run: Run) -> Run | None:
+        """Send one batch; what of it was never tried comes back at once, with one thread."""
+        self._pause()
+        memory = self._memories.get(run.process)
+        if memory is None or run.process in self.tally.gone:
+            self._leave_all(run, LeftReason.VANISHED)
+            return None
+        target, reason = self._guard.place(run)
+        if target is None:
+            self._leave_all(run, reason)
+            return None
+        run = replace(run, target=target)
+        self._guard.spend(run)
+        if self._pool is None:
+            return self._account(self._call(memory, run))
+        self._flying.add(self._pool.submit(self._call, memory, run))
+        if len(self._flying) >= self._crew.threads:
+            self._collect()
+        return None
+
+    def _call(self, memory: ProcessMemory, run: Run) -> Answer:
+        """Call; if this thread had to wait for a CPU meanwhile, let it run wherever it may from now on.
+
+        The destination's CPUs are nearest to the pages, but they are also the job's: a mover that queues for them
+        holds pages that the job waits for.
+        """
+        waited_s = self._host.own_delay_s()
+        answer = call(self._host, memory, run)
+        if self._host.own_delay_s() - waited_s > CROWDED_SHARE * (answer.ended_s - answer.began_s):
+            self._host.run_on(frozenset())
+        return answer
+
+    def _collect(self) -> None:
+        """Take in at least one answer; pages that were never tried are sent again."""
+        done, self._flying = wait(self._flying, return_when=FIRST_COMPLETED)
+        for future in done:
+            again = self._account(future.result())
+            if again is not None:
+                self._send(again)
+
+    def _pause(self) -> None:
+        self._ask()
+        if self._pace.listen:
+            self._listen()
+        self._wait(self._pace.pause_s)
+        self._pace = replace(self._pace, pause_s=0.0)
+
+    def _wait(self, seconds: float) -> None:
+        until = self._host.now_s() + seconds
+        while (rest := until - self._host.now_s()) > 0:
+            self._host.sleep_s(min(SLICE_S, rest))
+            self._ask()
+
+    def _listen(self) -> None:
+        """Do nothing for a moment, and hear what the job feels without us."""
+        while self._flying:
+            self._collect()
+        before = self._host.felt(self._task)
+        self._wait(LISTEN_S)
+        self._felt = self._host.felt(self._task)
+        self._pace = heard(self._pace, *lost_shares(before, self._felt))
+
+    def _ask(self) -> None:
+        reason = self._between()
+        if reason is not None:
+            raise Cancelled(reason)
+
+    def _account(self, answer: Answer) -> Run | None:
+        """Book an answer; returns the pages to be sent again, or None."""
+        run, tally = answer.run, self.tally
+        if answer.gone:
+            tally.gone.add(run.process)
+        tally.calls += 1
+        tally.call_ms_max = max(tally.call_ms_max, answer.call_ms)
+        stall_ms = stall_ms_of(answer.call_ms, run.bytes // self._together(run), huge=run.size is not PageSize.BASE)
+        tally.stall_ms_max = max(tally.stall_ms_max, stall_ms)
+        moved = answer.verdicts == Verdict.MOVED
+        if moved.any() and tally.first_page_s is None:
+            tally.first_page_s = answer.ended_s
+        self._book_moved(run, moved)
+        self._see_splits(run)
+        self._adapt(stall_ms, answer)
+        return self._book_left(answer)
+
+    def _together(self, run: Run) -> int:
+        return self._host.base_bytes if run.size is PageSize.BASE else self._huge(run)
+
+    def _book_moved(self, run: Run, moved: Mask) -> None:
+        codes = (run.pages.nodes[moved].astype(np.int64) + 1) * len(KINDS) + run.pages.kinds[moved]
+        sums = np.bincount(codes, weights=run.pages.sizes[moved])
+        for code in np.flatnonzero(sums):
+            node, kind = NodeId(int(code) // len(KINDS) - 1), KINDS[int(code) % len(KINDS)]
+            self._ledger.move(Cell(node, run.size, kind), Cell(run.target, run.size, kind), int(sums[code]))
+
+    def _book_left(self, answer: Answer) -> Run | None:
+        run = answer.run
+        for verdict in (Verdict.REFUSED, Verdict.BUSY, Verdict.SHARED, Verdict.GONE, Verdict.FULL, Verdict.UNMOVABLE):
+            self._leave(run, answer.verdicts == verdict, verdict)
+        untried = answer.verdicts == Verdict.UNTRIED
+        if not untried.any():
+            return None
+        again = _part(run, untried)
+        if answer.stop is None:
+            return again
+        if answer.stop is LeftReason.TARGET_FULL and run.size is not PageSize.HUGETLB:
+            self._guard.run_dry(run.target)
+            return again
+        pool = answer.stop is LeftReason.TARGET_FULL
+        self._leave_all(again, LeftReason.HUGETLB_POOL if pool else answer.stop)
+        return None
+
+    def _leave(self, run: Run, mask: Mask, verdict: Verdict) -> None:
+        if not mask.any():
+            return
+        pages = run.pages.where(mask)
+        for code, kind in enumerate(KINDS):
+            mine = pages.kinds == code
+            reason = reason_of(verdict, kind, run.size)
+            if reason is None or not mine.any():
+                continue
+            self._ledger.leave(reason, pages.where(mine).bytes)
+            if reason is LeftReason.PINNED:
+                self._stuck.remember(run.process, pages.where(mine), self._host.now_s())
+
+    def _leave_all(self, run: Run, reason: LeftReason) -> None:
+        self._ledger.leave(reason, run.bytes)
+
+    def _see_splits(self, run: Run) -> None:
+        if run.size is PageSize.THP and self._host.counters().thp_migration_split > self._splits_before:
+            self.tally.split_seen = True
+            self._guard.saw_split()
+
+    def _adapt(self, stall_ms: float, answer: Answer) -> None:
+        pressure, delay = self._feel()
+        signals = Signals(stall_ms, answer.ended_s - answer.began_s, answer.run.bytes, pressure, delay)
+        limit = self._budget.pace_bytes_per_s
+        self._pace = next_pace(self._pace, signals, self._budget.stall_ms_max, limit, self._host.base_bytes)
+
+    def _feel(self) -> tuple[float | None, float | None]:
+        """The shares of the last while that the job lost; None if it was too short a while."""
+        if self._host.now_s() - self._felt.at_s < FEEL_S:
+            return None, None
+        before, self._felt = self._felt, self._host.felt(self._task)
+        return lost_shares(before, self._felt)
+
+    @property
+    def pace(self) -> Pace:
+        """The pace as it is now."""
+        return self._pace
+
+
+def _part(run: Run, part: "slice | Mask") -> Run:
+    pages = run.pages
+    mask = np.zeros(len(pages), np.bool_)
+    mask[part] = True
+    return replace(run, pages=pages.where(mask))

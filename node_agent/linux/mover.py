@@ -1,0 +1,118 @@
+"""The mover: carries an order out with the strategy that fits this kernel, and proves what moved.
+
+A move is a few passes over the task: pages that were busy, or that the job touched meanwhile, are found by the next
+one; after each the residency is measured anew, and that measurement is the outcome's truth. The same code runs on a
+host and on the fake kernel: all it knows of either is `HostMemory`.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from node_agent.core.accounting import LASTING
+from node_agent.core.facts import Measured, ProcessRef
+from node_agent.core.strategy import KernelTraits
+from node_agent.linux.attribution import Attribution, NoAttribution
+from node_agent.linux.memory import HostMemory
+from node_agent.linux.one_move import OneMove
+from node_agent.linux.pins import StuckPages
+from node_agent.linux.residency import measure
+from node_agent.ports import MoveControl, MoveJob
+from numaplace.model.ids import NodeId
+from numaplace.model.move import LeftReason, MoveOutcome
+from numaplace.model.session import Abilities, HostLoad
+
+MEASURED_MAX = 4096
+LOAD_S_MIN = 0.05
+
+
+class MemoryMover:
+    """Fulfils `node_agent.ports.Mover`. Thread-safe; several moves may run at once."""
+
+    def __init__(
+        self,
+        host: HostMemory,
+        nodes: Sequence[NodeId],
+        traits: Callable[[], KernelTraits] = KernelTraits,
+        *,
+        abilities: Callable[[], Abilities] = Abilities,
+        owns_cpuset: Callable[[str], bool] = lambda _: False,
+        attribution: Attribution | None = None,
+    ) -> None:
+        """Take a host and what is known of it.
+
+        Args:
+            host: the host's memory, or a fake.
+            nodes: the nodes that have memory.
+            traits: what probing found; asked when a move begins.
+            abilities: what the host allows, found by probing.
+            owns_cpuset: whether the cpuset of this cgroup path is ours to write.
+            attribution: tells our migrations from those of others; None where tracefs is missing.
+        """
+        self._host, self._nodes = host, tuple(nodes)
+        self._traits, self._abilities, self._owns_cpuset = traits, abilities, owns_cpuset
+        self._attribution: Attribution = attribution or NoAttribution()
+        self._stuck = StuckPages()
+        self._lock = threading.Lock()
+        self._measured: dict[frozenset[ProcessRef], Measured] = {}
+        self._ours_pages = 0
+        self._last_load: tuple[float, int, int] | None = None
+
+    def measure(self, processes: Sequence[ProcessRef]) -> Measured:
+        """Where the pages of these processes lie."""
+        measured = measure(self._host, processes)
+        self._keep(processes, measured)
+        return measured
+
+    def _keep(self, processes: Sequence[ProcessRef], measured: Measured) -> None:
+        with self._lock:
+            self._measured.pop(frozenset(processes), None)
+            self._measured[frozenset(processes)] = measured
+            while len(self._measured) > MEASURED_MAX:
+                del self._measured[next(iter(self._measured))]
+
+    def stuck(self, processes: Sequence[ProcessRef]) -> Mapping[LeftReason, int]:
+        """Bytes that the last move of this task proved unmovable."""
+        return self._stuck.left(processes)
+
+    def load(self) -> HostLoad:
+        """What the nodes can take, and how many pages a second others have migrated since the last call."""
+        rooms = self._host.rooms(self._nodes)
+        now_s, pages = self._host.now_s(), self._host.counters().pgmigrate_success
+        with self._lock:
+            ours, last = self._ours_pages, self._last_load
+            if last is None or now_s - last[0] >= LOAD_S_MIN:
+                self._last_load = (now_s, pages, ours)
+        rate = 0.0
+        if last is not None and now_s > last[0]:
+            rate = max(0, (pages - last[1]) - (ours - last[2])) / (now_s - last[0])
+        return HostLoad({node: room.free_bytes for node, room in rooms.items()}, rate)
+
+    def abilities(self) -> Abilities:
+        """What this kernel and these capabilities allow."""
+        return self._abilities()
+
+    def move(self, job: MoveJob, control: MoveControl) -> MoveOutcome:
+        """Carry the order out."""
+        with self._lock:
+            known = self._measured.get(frozenset(job.task.processes))
+        one = OneMove(
+            self._host,
+            self._stuck,
+            job,
+            control,
+            traits=self._traits(),
+            known=known,
+            owns_cpuset=self._owns_cpuset(job.task.cgroup),
+            attribution=self._attribution,
+            moved_pages=self._count_ours,
+        )
+        outcome, measured = one.carry_out()
+        if measured is not None:
+            self._keep(job.task.processes, measured)
+            lasting = {reason: size for reason, size in outcome.left.items() if reason in LASTING}
+            self._stuck.settle(job.task.processes, lasting)
+        return outcome
+
+    def _count_ours(self, pages: int) -> None:
+        with self._lock:
+            self._ours_pages += pages

@@ -1,0 +1,187 @@
+"""Finds a task's misplaced pages and deals them out in runs, while the first of them already move.
+
+Which pages are taken:
+
+- only misplaced ones, and of huge pages and other large folios one address: any other entry makes the kernel flush;
+- pages that the process alone maps, with MOVE, in a first walk; then pages that several processes map, with MOVE_ALL,
+  if all who map them belong to the task: the frame is mapped no more often on the host than by the task. What strangers
+  map too (libc, another job's shared memory) stays, whatever the policy's kinds: it is as much theirs;
+- kinds that the policy names; and memory that was interleaved on purpose only if its spread survives the move.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from node_agent.core.accounting import Ledger
+from node_agent.core.batches import assign_targets, looks_interleaved, misplaced
+from node_agent.core.pages import DEVICE_KIND, KINDS, Mask, PageFlag, Pages, Run
+from node_agent.linux.memory import HostMemory, RegionPolicy
+from node_agent.linux.pins import StuckPages
+from node_agent.linux.residency import SharedPart, Sharers, Span, View, read, region_policies, spans
+from numaplace.model.ids import NodeId, Nodes
+from numaplace.model.move import LeftReason
+from numaplace.model.policy import Policy
+from numaplace.model.residency import PageKind, PageSize
+from numaplace.model.route import Routes
+
+RUN_BYTES = 16 << 20
+"""Found pages are gathered until a run is this large, 4096 base pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What one order wants: ``home`` is where pages are at home, ``routes`` leads to those nodes that can be had."""
+
+    home: Nodes
+    routes: Routes
+    policy: Policy
+
+
+class _Key(NamedTuple):
+    """What the pages of a run have in common."""
+
+    view: int
+    target: NodeId
+    size: PageSize
+    move_all: bool
+
+
+class Walk:
+    """One pass over a task."""
+
+    def __init__(self, host: HostMemory, views: Sequence[View], wish: Wish, ledger: Ledger, stuck: StuckPages) -> None:
+        self._host = host
+        self._views = views
+        self._wish = wish
+        self._ledger = ledger
+        self._stuck = stuck
+        self._policies: dict[int, Sequence[RegionPolicy]] = {}
+        self._gathered: dict[_Key, list[Pages]] = {}
+
+    def runs(self) -> Iterator[Run]:
+        """Runs of misplaced pages, as they are found."""
+        sharers = Sharers(self._host, self._views)
+        for span in spans(self._views):
+            yield from self._span(span, sharers)
+        yield from self._rest()
+        for part in sharers.parts():
+            yield from self._shared(part)
+        yield from self._rest()
+
+    def _span(self, span: Span, sharers: Sharers) -> Iterator[Run]:
+        pages = read(span)
+        away = misplaced(pages, self._wish.home)
+        if not away.any():
+            return
+        device = away & (pages.kinds == DEVICE_KIND)
+        self._ledger.leave(LeftReason.UNMOVABLE_MAPPING, pages.where(device).bytes)
+        away &= ~device
+        if self._kept_spread(span, pages):
+            self._ledger.leave(LeftReason.KEPT_BY_POLICY, pages.where(away).bytes)
+            return
+        chosen = pages.where(away)
+        alone = chosen.has(PageFlag.EXCLUSIVE)
+        if alone.all():
+            yield from self._deal(span.view, chosen, move_all=False)
+            return
+        yield from self._deal(span.view, chosen.where(alone), move_all=False)
+        if not self._host.sees_frames:
+            self._ledger.leave(LeftReason.SHARED, chosen.where(~alone).bytes)
+            return
+        for part in sharers.add(span, chosen.where(~alone)):
+            yield from self._shared(part)
+
+    def _shared(self, part: SharedPart) -> Iterator[Run]:
+        away = misplaced(part.pages, self._wish.home)
+        self._ledger.leave(LeftReason.SHARED, part.pages.where(away & part.foreign).bytes)
+        yield from self._deal(part.view, part.pages.where(away & ~part.foreign), move_all=True)
+
+    def _deal(self, view: View, pages: Pages, *, move_all: bool) -> Iterator[Run]:
+        """Sort pages into runs by target and size, and give out those that are full."""
+        pages = self._of_wanted_kinds(pages.where(~pages.has(PageFlag.TAIL)))
+        if not len(pages):
+            return
+        held = self._stuck.among(view.memory.ref, pages, self._host.now_s())
+        if held.any():
+            self._ledger.leave(LeftReason.PINNED, pages.where(held).bytes)
+            pages = pages.where(~held)
+        targets = assign_targets(pages.nodes, pages.sizes, self._wish.routes)
+        if (targets < 0).any():
+            self._ledger.leave(LeftReason.OUTSIDE_CPUSET, pages.where(targets < 0).bytes)
+        at = self._views.index(view)
+        for size, of_size in self._by_size(pages):
+            for target in np.unique(targets[of_size & (targets >= 0)]).tolist():
+                key = _Key(at, NodeId(target), size, move_all)
+                self._gathered.setdefault(key, []).append(pages.where(of_size & (targets == target)))
+        yield from self._full()
+
+    def _by_size(self, pages: Pages) -> Iterable[tuple[PageSize, Mask]]:
+        hugetlb = pages.has(PageFlag.HUGETLB)
+        huge = (pages.sizes > self._host.base_bytes) & ~hugetlb
+        sizes = ((PageSize.BASE, ~hugetlb & ~huge), (PageSize.THP, huge), (PageSize.HUGETLB, hugetlb))
+        return [(size, mask) for size, mask in sizes if mask.any()]
+
+    def _of_wanted_kinds(self, pages: Pages) -> Pages:
+        if self._wish.policy.kinds == frozenset(PageKind):
+            return pages
+        wanted = np.isin(pages.kinds, [KINDS.index(kind) for kind in self._wish.policy.kinds])
+        self._ledger.leave(LeftReason.KEPT_BY_POLICY, pages.where(~wanted).bytes)
+        return pages.where(wanted)
+
+    def _kept_spread(self, span: Span, pages: Pages) -> bool:
+        """Whether this span was interleaved on purpose, and moving would undo it.
+
+        The pattern of nodes is looked at first: nothing else leaves it, and the policies that would prove it cost a
+        walk under the job's mmap lock. They decide where they are cheap to have.
+        """
+        if not self._wish.policy.keep_interleave or not looks_interleaved(pages.nodes):
+            return False
+        if self._spread_survives({NodeId(n) for n in np.unique(pages.nodes).tolist() if n >= 0}):
+            return False
+        return self._policy_spreads(span)
+
+    def _spread_survives(self, nodes: set[NodeId]) -> bool:
+        """Whether pages of different nodes still lie on different nodes afterwards."""
+        routes = self._wish.routes
+        if any(len(routes.get(node, ())) > 1 for node in nodes):
+            return False
+        targets = [routes[node][0].target if routes.get(node) else node for node in nodes]
+        return len(set(targets)) == len(targets)
+
+    def _policy_spreads(self, span: Span) -> bool:
+        at = self._views.index(span.view)
+        if at not in self._policies:
+            self._policies[at] = region_policies(span.view)
+        policies = self._policies[at]
+        # Where only the first regions were read, they show the task's own policy.
+        judged = [p for p in policies if span.start <= p.start < span.end] or policies[:1]
+        return not judged or any(p.policy.spread_on_purpose for p in judged)
+
+    def _full(self) -> Iterator[Run]:
+        for key, gathered in self._gathered.items():
+            if sum(pages.bytes for pages in gathered) >= RUN_BYTES:
+                yield self._run(key, gathered)
+                gathered.clear()
+
+    def _rest(self) -> Iterator[Run]:
+        for key, gathered in self._gathered.items():
+            if gathered:
+                yield self._run(key, gathered)
+        self._gathered.clear()
+
+    def _run(self, key: _Key, gathered: list[Pages]) -> Run:
+        pages = Pages.joined(gathered)
+        if key.size is PageSize.BASE and self._host.sees_frames:
+            pages = one_per_folio(pages, self._host.tails(pages.frames))
+        return Run(self._views[key.view].memory.ref, pages, key.target, key.size, key.move_all)
+
+
+def one_per_folio(pages: Pages, tails: Mask) -> Pages:
+    """Keep one address of every larger page that is mapped by base pages, with the size of all that is mapped of it."""
+    if not tails.any():
+        return pages
+    sizes = np.add.reduceat(pages.sizes, np.flatnonzero(~tails))
+    return replace(pages.where(~tails), sizes=sizes)
