@@ -130,8 +130,13 @@ class AgentCore:
         rebuilt = event.sweep.topology != self.topology
         self.topology = event.sweep.topology
         for facts in event.sweep.tasks:
-            if facts.id in self.tasks:
-                self.tasks[facts.id].facts = facts
+            known = self.tasks.get(facts.id)
+            if known is not None:
+                renamed = facts.job != known.facts.job
+                known.facts = facts
+                if renamed:  # adopted under another name, or its cgroup serves another job now
+                    known.judge_due_s = now_s
+                    yield Send(known.as_task(now_s))
         for hint in event.hints:
             self._detector.note(hint, event.sweep.at_s)
         for seen in self._detector.observe(event.sweep):
