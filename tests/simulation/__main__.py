@@ -1,0 +1,6 @@
+"""Entry point of `python -m tests.simulation`."""
+
+from tests.simulation.cli import main
+
+if __name__ == "__main__":
+    main()

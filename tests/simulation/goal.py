@@ -1,0 +1,121 @@
+"""What must have come about once the faults have stopped and a bounded time has passed.
+
+Every session is open, no order is open, every outcome is acknowledged and the same on both sides, the scheduler's view
+is the host's truth, and every followed task is home or has a reason that the truth bears out.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from numaplace.model.move import MoveState
+from numaplace.model.policy import FollowMode, Policy
+from numaplace.model.worth import Reason
+from scheduler.planning.records import TaskKey, TaskRecord
+from scheduler.state.machine import SchedulerState
+from tests.simulation.truth import TrueHost, TrueTask
+
+if TYPE_CHECKING:
+    from tests.simulation.site import Site
+    from tests.simulation.world import World
+
+
+def unmet(world: "World") -> Iterator[str]:
+    """What is still missing, in words; nothing if the goal is reached."""
+    scheduler = world.scheduler
+    if scheduler is None:
+        yield "the scheduler is down"
+        return
+    yield from _orders(world)
+    if scheduler.state.world.policies != world.store.policies:
+        yield "the scheduler's policies are not those of its store"
+    for site in world.sites:
+        yield from _host(site, scheduler.state, world)
+    if set(scheduler.state.world.hosts) - {site.host.id for site in world.sites}:
+        yield "the scheduler knows hosts that do not exist"
+
+
+def _orders(world: "World") -> Iterator[str]:
+    for move in world.store.moves.values():
+        book = world.ledger.book(move.host)
+        own = book.outcomes.get(move.id)
+        if move.outcome is None:
+            yield f"{move.id} is open in the store"
+        elif move.by_scheduler and (own is not None or move.id in book.accepted):
+            yield f"{move.id} was ended by the scheduler, and its host accepted it"
+        elif not move.by_scheduler and own is None and move.outcome.state is MoveState.REFUSED:
+            continue  # by an overloaded agent, which does not remember it
+        elif not move.by_scheduler and own != move.outcome:
+            yield f"{move.id} ended otherwise on its host"
+    for host, book in world.ledger.hosts.items():
+        for move_id in book.accepted:
+            if move_id not in book.outcomes:
+                yield f"{move_id} was accepted on {host} and has not ended"
+        for move_id in book.outcomes:
+            if move_id not in world.store.moves:
+                yield f"{move_id} ended on {host}, and the scheduler never heard of it"
+
+
+def _host(site: "Site", state: SchedulerState, world: "World") -> Iterator[str]:
+    host, agent = site.host, site.agent
+    record = state.world.hosts.get(host.id)
+    if agent is None or not agent.session.open or record is None or not record.in_step:
+        yield f"{host.id} has no session"
+        return
+    if agent.core.orders.open_orders or agent.runs:
+        yield f"{host.id} has open orders"
+    if agent.core.orders.unacknowledged:
+        yield f"{host.id} has outcomes that nobody acknowledged"
+    if agent.core.policies != world.store.policies:
+        yield f"{host.id} follows other policies than the scheduler's"
+    if record.topology != host.topology:
+        yield f"the scheduler's topology of {host.id} is not its own"
+    known = state.world.tasks_on(host.id)
+    if set(known) != set(host.tasks):
+        yield f"the scheduler follows {sorted(known)} on {host.id}, there are {sorted(host.tasks)}"
+        return
+    for task in host.tasks.values():
+        mine = state.world.task(TaskKey(host.id, task.id))
+        if mine is not None:
+            yield from _task(host, task, mine, state.world.policy_of(task.job), can_move=record.abilities.can_move)
+
+
+def _task(host: TrueHost, task: TrueTask, known: TaskRecord, policy: Policy, *, can_move: bool) -> Iterator[str]:
+    name = f"{task.id} on {host.id}"
+    home = host.topology.home_of(task.cpus)
+    if known.task.home.nodes != home:
+        yield f"the scheduler takes {sorted(known.task.home.nodes)} for the home of {name}, it is {sorted(home)}"
+    elif (known.task.cpus, known.task.mems, known.task.job) != (task.cpus, task.mems, task.job):
+        yield f"the scheduler has other CPUs, other mems or another job of {name}"
+    elif known.task.residency.cells != task.residency().cells:
+        yield f"the scheduler has another residency of {name}"
+    elif known.verdict is None:
+        yield f"{name} was never judged"
+    elif not _explained(host, task, known, policy, can_move=can_move):
+        yield f"{name}: {known.verdict.reason.value} does not explain {known.verdict.words!r}"
+
+
+def _explained(host: TrueHost, task: TrueTask, known: TaskRecord, policy: Policy, *, can_move: bool) -> bool:
+    """Whether the truth bears the verdict's reason out."""
+    assert known.verdict is not None
+    home = host.topology.home_of(task.cpus)
+    remote = task.residency().remote_bytes(home, policy.kinds)
+    held_fast = sum(
+        size for lot, size in task.lots.items() if lot.node not in home and lot.kind in policy.kinds and lot.pinned
+    )
+    movable = remote - held_fast
+    least = max(policy.min_remote_bytes, int(policy.min_locality_gain * task.residency().resident_bytes), 1)
+    allowed = home & task.mems
+    room = sum(max(0, host.free(node) - policy.budget.headroom_bytes) for node in allowed)
+    true_of: dict[Reason, bool] = {
+        Reason.AT_HOME: remote == 0,
+        Reason.NO_HOME: not home,
+        Reason.NEVER: policy.mode is FollowMode.NEVER,
+        Reason.OBSERVE: policy.mode is FollowMode.OBSERVE,
+        Reason.INTERLEAVED: task.memory_policy.spread_on_purpose and policy.keep_interleave,
+        Reason.STUCK: movable == 0 or not can_move,
+        Reason.TOO_SMALL: movable < least,
+        Reason.NOT_WORTH_IT: True,
+        Reason.TARGET_FULL: room < remote,  # of what is pinned the scheduler need not know before it was tried
+        Reason.TRIED: bool(known.held) or movable < least or room < min(movable, least),
+    }
+    return true_of.get(known.verdict.reason, False)

@@ -1,0 +1,99 @@
+"""One run: a cluster made from a seed, a time of changes and faults, and a time of quiet in which all must be well."""
+
+from dataclasses import dataclass
+from random import Random
+
+from node_agent.core.desk import Limits
+from numaplace.model.ids import HostId
+from scheduler.planning.records import MoveLimits
+from tests.simulation.agent import Habits
+from tests.simulation.disk import Store
+from tests.simulation.goal import unmet
+from tests.simulation.ledger import Ledger, Violation
+from tests.simulation.network import Network
+from tests.simulation.policies import random_policy
+from tests.simulation.scheduler import SchedulerProcess
+from tests.simulation.setting import Setting
+from tests.simulation.site import Site
+from tests.simulation.timeline import Timeline
+from tests.simulation.trace import Trace
+from tests.simulation.truth import TrueHost
+
+QUIET_S_MAX = 150.0
+"""Within this time after the last fault all must be well: reconnecting, a measurement's period, and two retries."""
+LOOK_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run may be told besides its seed. ``hostile`` None lets the seed choose."""
+
+    hostile: bool | None = None
+    checked: int = 8
+
+
+class World:
+    """Everything in one run."""
+
+    def __init__(self, seed: int, options: Options) -> None:
+        self.rng = rng = Random(seed)  # noqa: S311 - a seed must reproduce the run
+        self.options = options
+        self.timeline = Timeline()
+        self.trace = Trace()
+        self.ledger = Ledger()
+        self.net = Network(self.timeline, rng)
+        self.setting = Setting(self.timeline, rng, self.net, self.ledger, self.trace)
+        self.hostile = rng.random() < 0.2 if options.hostile is None else options.hostile
+        self.store = Store(random_policy(rng))
+        self.limits = MoveLimits(rng.choice((1, 2, 2, 4)), rng.choice((1, 2, 64)))
+        self.scheduler: SchedulerProcess | None = None
+        self.epochs = 0
+        hosts = rng.choice((1, 1, 2, 3))
+        self.sites = [
+            Site(self.setting, TrueHost(HostId(f"h{i}"), rng, -rng.uniform(100, 9e4)), self._habits())
+            for i in range(hosts)
+        ]
+
+    def _habits(self) -> Habits:
+        rng = self.rng
+        return Habits(
+            limits=Limits(rng.choice((1, 2, 2, 3)), rng.choice((1, 1, 2)), rng.choice((*19 * (4096,), 2))),
+            can_move=rng.random() > 0.03,
+            sweep_period_s=rng.choice((0.7, 1.0, 2.0)),
+            load_period_s=rng.choice((1.5, 2.0, 4.0)),
+            hint_missed=rng.choice((0.0, 0.0, 0.3, 1.0)),
+            journal_s_max=rng.choice((0.001, 0.004, 0.2)),
+            measuring_fails=rng.choice((0.0, 0.0, 0.1)),
+        )
+
+    # The scheduler
+
+    def start_scheduler(self) -> None:
+        """Start it, unless it runs."""
+        if self.scheduler is None:
+            self.epochs += 1
+            self.scheduler = SchedulerProcess(
+                self.setting,
+                self.store,
+                f"s{self.epochs}",
+                limits=self.limits,
+                checked=self.options.checked,
+                died=self._scheduler_died,
+            )
+
+    def _scheduler_died(self) -> None:
+        self.scheduler = None
+        self.timeline.after(self.rng.choice((0.1, 1.0, 5.0, 9.0)) * self.rng.random(), self.start_scheduler)
+
+    # The end
+
+    def await_goal(self) -> float:
+        """Let quiet pass until all is well; returns how long that took. Raises Violation if it never is."""
+        began_s = self.timeline.now_s
+        missing: list[str] = ["nobody has looked"]
+        while missing and self.timeline.now_s < began_s + QUIET_S_MAX:
+            self.timeline.run_until(self.timeline.now_s + LOOK_EVERY_S)
+            missing = list(unmet(self))
+        if missing:
+            raise Violation(f"{QUIET_S_MAX:.0f} s after the last fault: {'; '.join(missing)}")
+        return self.timeline.now_s - began_s
