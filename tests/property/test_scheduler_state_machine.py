@@ -316,6 +316,15 @@ class Cluster(RuleBasedStateMachine):
         if self.hosts[host].up:
             self.hosts[host].up.pop(0)
 
+    @rule(host=st.sampled_from(HOSTS), task=st.sampled_from(TASKS))
+    def drift_unheard(self, host: HostId, task: TaskId) -> None:
+        """A home changes, and of all reports this one is lost."""
+        agent = self.hosts[host]
+        if task in agent.tasks:
+            self.settle_messages(dial=False)
+            agent.repin(task, 0 if 1 in agent.tasks[task].home.nodes else 1)
+            agent.up = agent.up[1:]
+
     @rule(host=st.sampled_from(HOSTS), sequence=st.integers(1, 9))
     def repeat_up(self, host: HostId, sequence: int) -> None:
         """A stale number comes again."""
@@ -431,6 +440,7 @@ class Cluster(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Liveness: let everything calm down, and look."""
+        self.agree()
         self.tell(PolicyChanged(None, Policy()))
         for host in self.hosts.values():
             self.hang_up(host)
@@ -459,6 +469,20 @@ class Cluster(RuleBasedStateMachine):
             at_home = verdict.reason is Reason.AT_HOME
             held = verdict.action is Action.LEAVE and (record.held or verdict.reason is Reason.STUCK)
             assert at_home or held or verdict.reason is Reason.TOO_SMALL, verdict
+
+    def agree(self) -> None:
+        """Whatever was lost within a session, the agent's next words lead to agreement on tasks and homes."""
+        for host in self.hosts.values():
+            if host.session is None:
+                self.dial(host)
+        for _ in range(3):
+            self.now_s += 10
+            for host in self.hosts.values():
+                host.say(HostLoad())
+            self.settle_messages()
+        for host in self.hosts.values():
+            known = {task: record.task.home for task, record in self.state.world.tasks_on(host.id).items()}
+            assert known == {task.id: task.home for task in host.tasks.values()}
 
     def settle_messages(self, *, dial: bool = True) -> None:
         """Deliver all that is on the way; with ``dial``, agents without a session dial again."""
@@ -503,6 +527,7 @@ def play(seed: int, steps: int = 150) -> Cluster:
             (2, lambda: cluster.cut(host, dice.random() < 0.5)),  # noqa: B023 - the same
             (2, lambda: cluster.move_alone(host, task)),  # noqa: B023 - the same
             (1, lambda: cluster.lose_up(host)),  # noqa: B023 - the same
+            (2, lambda: cluster.drift_unheard(host, task)),  # noqa: B023 - the same
             (1, lambda: cluster.repeat_up(host, dice.randrange(1, 9))),  # noqa: B023 - the same
             (1, lambda: cluster.vanish(host, task)),  # noqa: B023 - the same
             (1, lambda: cluster.restart_agent(host)),  # noqa: B023 - the same
