@@ -21,6 +21,7 @@ mkdir /rw/upper /rw/work
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose host /host || die "mount 9p"
 mount -t overlay -o lowerdir=/host,upperdir=/rw/upper,workdir=/rw/work overlay /new || die "mount overlay"
 
+mount --bind /new /all
 for place in proc sys dev run tmp; do mkdir -p "/new/$place"; done
 mount --move /proc /new/proc
 mount --move /sys /new/sys
@@ -39,11 +40,11 @@ ln -sf /proc/self/fd/1 /new/dev/stdout
 ln -sf /proc/self/fd/2 /new/dev/stderr
 # What the host keeps below a folder that was just covered is brought back to its place.
 for place in $KEEP; do
-  mkdir -p "/new$place" && mount --bind "/host$place" "/new$place" || die "keep $place"
+  mkdir -p "/new$place" && mount --bind "/all$place" "/new$place" || die "keep $place"
 done
 # NUMA tools for those who test against them; libraries go where every program finds them.
-cp /new$TOOLS/usr/bin/* /new/usr/local/bin/
-for library in /new$TOOLS/usr/lib/x86_64-linux-gnu/*.so.*; do
+cp "/host$TOOLS"/usr/bin/* /new/usr/local/bin/ || die "copy the tools"
+for library in "/host$TOOLS"/usr/lib/x86_64-linux-gnu/*.so.*; do
   [ -e "/new/usr/lib/x86_64-linux-gnu/${library##*/}" ] || cp -a "$library" /new/usr/lib/x86_64-linux-gnu/
 done
 cp /bin/busybox /boot.sh /lab.conf /new/run/lab/

@@ -197,7 +197,7 @@ def _initramfs(kernel: Kernel, extra_modules: tuple[str, ...]) -> bytes:
         "poweroff",
         "switch_root",
     )
-    folders = ("bin", "dev", "proc", "sys", "rw", "host", "new", "modules")
+    folders = ("bin", "dev", "proc", "sys", "rw", "host", "new", "all", "modules")
     return cpio.archive(
         [
             *(cpio.folder(name) for name in folders),
