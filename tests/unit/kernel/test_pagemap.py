@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from numaplace.kernel import frames, pagemap, pagemap_scan
+from numaplace.kernel import frames, mempolicy, pagemap, pagemap_scan, syscalls
 from numaplace.kernel.errors import KernelCallError, ProcessGone, Unsupported
 from numaplace.kernel.pagemap import PAGE_BYTES
 from numaplace.kernel.pagemap_scan import PageCategory
+from numaplace.kernel.policy import PolicyMode
 from numaplace.kernel.syscalls import EventLoopBlocked
 
 PAGES = 16
@@ -50,12 +51,23 @@ def test_touched_pages_are_present_and_exclusive(start: int, descriptor: int) ->
 
 
 @pytest.mark.usefixtures("privileged")
-def test_frames_of_this_process_are_in_a_nodes_ranges(start: int, descriptor: int) -> None:
-    """With privileges the frame number is told, and belongs to a node of this host."""
-    (entry,) = array.array("Q", pagemap.read_entries(descriptor, start // PAGE_BYTES, 1))
-    frame = entry & pagemap.FRAME_MASK
-    assert frame
-    assert [found.node for found in frames.read_frame_ranges() if found.start <= frame < found.end]
+def test_frames_are_on_the_nodes_that_the_kernel_names(descriptor: int) -> None:
+    """On every node of this host: a page's frame lies in the ranges of the node that move_pages says it is on."""
+    ranges = frames.read_frame_ranges()
+    for node in sorted(mempolicy.mems_allowed()):
+        with mmap.mmap(-1, PAGES * PAGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+            hold = ctypes.c_char.from_buffer(memory)
+            start = ctypes.addressof(hold)
+            mempolicy.mbind(start, len(memory), PolicyMode.BIND, {node})
+            memory[:] = b"x" * len(memory)
+            entries = array.array("Q", pagemap.read_entries(descriptor, start // PAGE_BYTES, PAGES))
+            addresses = array.array("Q", range(start, start + len(memory), PAGE_BYTES))
+            status = array.array("i", [-1] * PAGES)
+            assert syscalls.move_pages(0, addresses, None, status) == 0
+            found = [entry & pagemap.FRAME_MASK for entry in entries]
+            assert [r.node for frame in found for r in ranges if r.start <= frame < r.end] == status.tolist()
+            assert status.tolist() == [node] * PAGES
+            del hold
 
 
 def test_entries_are_read_in_place_and_end_with_the_address_space(start: int, descriptor: int) -> None:
