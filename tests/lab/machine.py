@@ -3,6 +3,7 @@
 It holds no knowledge of what runs inside; `lab.boot` joins it with a channel into a `Guest`.
 """
 
+import os
 import shlex
 import shutil
 import socket
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab import cpio, kernels
+from tests.lab import cpio, kernels, slots
 from tests.lab.description import Description
 from tests.lab.qemu import PROGRAM, Files, Options, command_line
 
@@ -77,14 +78,19 @@ def _start(guest: Description, options: Options, folder: Path) -> tuple[Machine,
     settings = cpio.archive([cpio.file("lab.conf", _settings(guest).encode())])
     files.initramfs.write_bytes(kernels.initramfs(kernel, guest.modules) + settings)
     supervisor = [sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py")), str(folder)]
-    with (folder / "qemu.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*supervisor, *command_line(guest, files, options)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    slot = slots.take()
+    try:
+        with (folder / "qemu.log").open("wb") as log:
+            process = subprocess.Popen(
+                [*supervisor, *command_line(guest, files, options)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=(slot,),
+            )
+    finally:
+        os.close(slot)
     machine = Machine(process, folder, environment())
     try:
         return machine, _connect(machine, files.port)
