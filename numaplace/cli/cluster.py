@@ -55,8 +55,8 @@ def hosts(client: "SchedulerClient", *, as_json: Json = False) -> None:
     if as_json:
         output.show_json(found)
     else:
-        output.show(tables.hosts(found, datetime.now(UTC)))
-        output.show(*(Text(f"{host.id}: {remark}") for host in found for remark in host.abilities.remarks))
+        remarks = (Text(f"{host.id}: {remark}") for host in found for remark in host.abilities.remarks)
+        output.show(tables.hosts(found, datetime.now(UTC)), *remarks)
 
 
 @asks_scheduler
@@ -112,7 +112,7 @@ def _account(move: Move) -> list[RenderableType]:
         todo, pace = units.size(move.progress.todo_bytes), units.pace(move.progress.pace_bytes_per_s)
         lines.append(Text(f"  {units.size(move.moved_bytes)} moved, {todo} to go at {pace}"))
     if move.left:
-        lines += [Text("  left behind:"), left_table(move.left)]
+        lines += [Text("  left behind:" if move.state.final else "  will stay:"), left_table(move.left)]
     return lines
 
 
@@ -120,7 +120,7 @@ def _account(move: Move) -> list[RenderableType]:
 def moves(
     client: "SchedulerClient",
     *,
-    ctx: typer.Context,
+    ctx: typer.Context,  # noqa: ARG001 - by it the connection knows that a subcommand runs instead
     host: OnHost = None,
     job: OfJob = None,
     only_open: Annotated[bool, typer.Option("--open", help="Only those that have not ended.")] = False,
@@ -128,8 +128,6 @@ def moves(
     as_json: Json = False,
 ) -> None:
     """Show the moves: how far they are, how they ended, what they left and why; or cancel one."""
-    if ctx.invoked_subcommand is not None:
-        return
     if host and job:
         raise typer.BadParameter("give --host or --job, not both")
     on, of = HostId(host) if host else None, JobId(job) if job else None

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, cast
 
 import typer
 
@@ -80,6 +80,11 @@ def _asks(command: Callable[..., None], reach: Callable[..., Any]) -> Callable[.
     own = list(inspect.signature(command).parameters.values())[1:]
 
     def asked(**given: object) -> None:
+        # typer passes a context that is a typer.Context by annotation only.
+        context = cast("typer.Context | None", given.get("ctx"))
+        if context is not None and context.invoked_subcommand is not None:
+            _demand_no_options(context)
+            return
         where = {name: given.pop(name) for name in options}
         with failures_as_exits(), reach(**where) as client:
             command(client, **given)
@@ -90,6 +95,15 @@ def _asks(command: Callable[..., None], reach: Callable[..., Any]) -> Callable[.
     asked.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]  # PEP 362: it overrides what is inspected
     asked.__annotations__ = {p.name: p.annotation for p in keyword}
     return asked
+
+
+def _demand_no_options(group: typer.Context) -> None:
+    """A group whose subcommand runs does nothing itself: an option given to it would be ignored without a word."""
+    sources = {name: group.get_parameter_source(name) for name in group.params}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if given:
+        option = given[0].replace("_", "-")
+        raise typer.BadParameter(f"options come after the subcommand: {group.invoked_subcommand} --{option} …")
 
 
 @contextmanager

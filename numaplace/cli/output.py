@@ -28,10 +28,14 @@ def is_ascii(to: Console) -> bool:
 
 
 def show(*parts: RenderableType) -> None:
-    """Write for people."""
+    """Write for people; in a pipe no line ends in blanks."""
     to = console()
-    for part in parts:
-        to.print(part)
+    if to.is_terminal:
+        to.print(*parts, sep="\n")
+        return
+    with to.capture() as written:
+        to.print(*parts, sep="\n")
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in written.get().splitlines()))
 
 
 def show_json(value: object) -> None:

@@ -1,0 +1,166 @@
+"""The command as a process: exit codes, pipes, terminals, Ctrl-C, and how soon it starts."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import samples, services
+
+COMMAND = (sys.executable, "-m", "numaplace.cli")
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+
+
+def run(arguments: Sequence[str], env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run it with pipes."""
+    return subprocess.run(
+        [*COMMAND, *arguments], env={**os.environ, **env}, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(("hosts",), 0), (("moves", "cancel", "m-0"), 1), (("hosts", "--nonsense"), 2), (("policy", "set", "x"), 2),
+     (("hosts", "--scheduler", "127.0.0.1:1"), 3), (("status", "--socket", "/none"), 3), (("explain", "nobody"), 4)],
+)  # fmt: skip
+def test_exit_codes(services_env: dict[str, str], arguments: tuple[str, ...], code: int) -> None:
+    """As documented, and without a traceback."""
+    ended = run(arguments, services_env)
+    assert ended.returncode == code
+    assert bool(ended.stderr) == (code != 0)
+    assert "Traceback" not in ended.stderr
+    assert bool(ended.stdout) == (code == 0)
+
+
+def test_a_reader_that_leaves_early(services_env: dict[str, str]) -> None:
+    """``numaplace hosts | head -0`` ends quietly."""
+    with subprocess.Popen(
+        [*COMMAND, "hosts"], env={**os.environ, **services_env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()
+        assert process.wait(30) in {0, 1}
+
+
+class Terminal:
+    """The command on a terminal of its own: what it wrote so far."""
+
+    def __init__(self, arguments: Sequence[str], env: Mapping[str, str]) -> None:
+        self._ours, theirs = pty.openpty()
+        self.written = ""
+        self._news = threading.Condition()
+        base = {key: value for key, value in os.environ.items() if key not in {"NO_COLOR", "CI"}}
+        self.process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            env={**base, "TERM": "xterm-256color", "COLUMNS": "200", "LINES": "40", **env},
+            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        )  # fmt: skip
+        os.close(theirs)
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data = os.read(self._ours, 65_536)
+            except OSError:  # EIO: the other end is closed
+                data = b""
+            with self._news:
+                self.written += data.decode()
+                self._news.notify_all()
+            if not data:
+                return
+
+    def wait_for(self, words: str) -> None:
+        """Until it wrote this."""
+        with self._news:
+            assert self._news.wait_for(lambda: words in ESCAPES.sub("", self.written), 30), self.written
+
+    def end(self) -> int:
+        """Its exit code."""
+        code = self.process.wait(30)
+        self._reader.join(30)
+        os.close(self._ours)
+        return code
+
+
+def test_top_lives_until_it_is_interrupted(services_env: dict[str, str]) -> None:
+    """It looks again and again, and Ctrl-C is its ordinary end."""
+    terminal = Terminal(["top", "--interval", "0.1"], services_env)
+    terminal.wait_for("hosts 1/2 connected")
+    first = terminal.written.count("connected")
+    with terminal._news:
+        assert terminal._news.wait_for(lambda: terminal.written.count("connected") > first + 1, 30)
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.end() == 0
+    assert "Traceback" not in terminal.written
+    assert "\x1b[?1049l" in terminal.written, "the screen is given back"
+
+
+def test_top_says_when_the_scheduler_goes_away(tmp_path: Path) -> None:
+    """The screen is given back, the words stay, and the code is 3."""
+    with services.scheduler(samples.cluster()) as address:
+        terminal = Terminal(["top", "--interval", "0.1", "--scheduler", address], {"HOME": str(tmp_path)})
+        terminal.wait_for("hosts 1/2 connected")
+    assert terminal.end() == 3
+    assert "is numaplace-scheduler running" in terminal.written
+
+
+def test_colours_are_for_terminals_that_want_them(services_env: dict[str, str]) -> None:
+    """NO_COLOR holds."""
+    coloured = Terminal(["hosts"], services_env)
+    assert coloured.end() == 0
+    plain = Terminal(["hosts"], {**services_env, "NO_COLOR": "1"})
+    assert plain.end() == 0
+    assert "\x1b[32m" in coloured.written
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", plain.written)
+    assert "alpha" in plain.written
+
+
+def test_a_terminal_without_unicode_gets_bars_of_ascii(services_env: dict[str, str]) -> None:
+    """PYTHONIOENCODING stands for a terminal's locale here."""
+    ended = run(["show", "4711"], {**services_env, "PYTHONIOENCODING": "ascii"})
+    assert ended.returncode == 0
+    assert "###" in ended.stdout
+    assert ended.stdout.isascii()
+
+
+def test_help_needs_neither_grpc_nor_protobuf() -> None:
+    """What makes help slow is not imported for it; timing would only say how busy the machine is."""
+    code = (
+        "import sys\n"
+        "from numaplace.cli import main\n"
+        "try:\n    main(['--help'])\n"
+        "finally:\n"
+        "    slow = {'grpc', 'google.protobuf', 'numpy', 'pydantic', 'structlog', 'asyncio'} & set(sys.modules)\n"
+        "    sys.stderr.write(repr(sorted(slow)))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stderr == "[]"
+
+
+def test_importing_the_package_is_cheap() -> None:
+    """Nothing but itself."""
+    code = "import sys; before = set(sys.modules); import numaplace; print(sorted(set(sys.modules) - before))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == "['numaplace']\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_can_complete(shell: str) -> None:
+    """The words of a command line."""
+    env = {"_NUMAPLACE_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": "numaplace ho"}
+    if shell == "bash":
+        env |= {"COMP_WORDS": "numaplace ho", "COMP_CWORD": "1"}
+    if shell == "fish":
+        env |= {"_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    assert "hosts" in run([], env).stdout
