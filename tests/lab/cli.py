@@ -22,7 +22,7 @@ import typer
 from tests.lab import kernels, setup
 from tests.lab.description import Description, DescriptionError
 from tests.lab.guest import Guest
-from tests.lab.lab import accelerator, boot, describe, names
+from tests.lab.lab import boot, describe, names
 from tests.lab.machine import MachineError
 from tests.lab.mirror import NoMirrorError
 from tests.lab.modules import ModuleError
@@ -115,7 +115,7 @@ def _topology(guest: Description) -> str:
 
 @contextmanager
 def _booted(name: str, forward: list[str] | None) -> Iterator[Guest]:
-    options = Options(accelerator=accelerator(), forwards=tuple(_forward(text) for text in forward or []))
+    options = Options(forwards=tuple(_forward(text) for text in forward or []))
     with boot(name, options) as guest:
         typer.echo(f"{name} is up after {guest.boot_s:.1f} s", err=True)
         yield guest

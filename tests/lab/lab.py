@@ -7,14 +7,15 @@ times.
 import logging
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from tests.lab.channel import CallTimeoutError, Channel, ChannelLostError
 from tests.lab.console import tail
 from tests.lab.description import Description, DescriptionError, parse
 from tests.lab.guest import EmulationOopsError, Guest, GuestDiedError
-from tests.lab.machine import start
-from tests.lab.qemu import Options
+from tests.lab.machine import MachineError, start
+from tests.lab.qemu import ACCELERATORS, Options
 
 GUESTS = Path(__file__).with_name("guests")
 BOOT_ATTEMPTS = 3
@@ -38,8 +39,11 @@ def describe(name: str) -> Description:
 
 
 def accelerator() -> str:
-    """TCG unless the environment says NUMAPLACE_LAB_ACCEL=kvm."""
-    return os.environ.get("NUMAPLACE_LAB_ACCEL", "tcg")
+    """TCG unless the environment says NUMAPLACE_LAB_ACCEL=kvm; MachineError if it says anything else."""
+    name = os.environ.get("NUMAPLACE_LAB_ACCEL", "tcg")
+    if name not in ACCELERATORS:
+        raise MachineError(f"NUMAPLACE_LAB_ACCEL={name}: must be one of {', '.join(ACCELERATORS)}")
+    return name
 
 
 def boot(guest: str | Description, options: Options | None = None, *, timeout_s: float = BOOT_TIMEOUT_S) -> Guest:
@@ -59,7 +63,7 @@ def boot(guest: str | Description, options: Options | None = None, *, timeout_s:
     description = describe(guest) if isinstance(guest, str) else guest
     for attempt in range(1, BOOT_ATTEMPTS + 1):
         try:
-            return _boot(description, options or Options(accelerator=accelerator()), timeout_s)
+            return _boot(description, replace(options or Options(), accelerator=accelerator()), timeout_s)
         except EmulationOopsError as oops:
             if attempt == BOOT_ATTEMPTS:
                 raise

@@ -12,6 +12,8 @@ from tests.lab.description import LOCAL_DISTANCE, Description
 from tests.lab.frames import PORT_NAME
 
 PROGRAM = "qemu-system-x86_64"
+ACCELERATORS = {"tcg": "max", "kvm": "host"}
+"""Accelerators, and the CPU that is the whole of each."""
 REMOTE_DISTANCE = 20
 _KERNEL_ARGS = (
     "console=ttyS0",
@@ -66,7 +68,7 @@ def command_line(guest: Description, files: Files, options: Options) -> list[str
         *("-name", guest.name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *_accelerator(options.accelerator),
         *("-machine", "pc", "-m", f"{guest.memory_mb}M"),
-        *_smp(guest),
+        *_smp(guest, ACCELERATORS[options.accelerator]),
         *_numa(guest),
         *("-kernel", str(files.image), "-initrd", str(files.initramfs)),
         *("-append", " ".join([*_KERNEL_ARGS, *guest.kernel_args])),
@@ -89,10 +91,10 @@ def _accelerator(name: str) -> list[str]:
     return ["-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max,la57=off"]
 
 
-def _smp(guest: Description) -> list[str]:
+def _smp(guest: Description, cpu: str) -> list[str]:
     """A socket for each node with CPUs where that divides evenly, else for each CPU: no socket spans two nodes."""
     if gap_ids(guest):
-        return _smp_with_gap(guest)
+        return _smp_with_gap(guest, cpu)
     counts = {node.cpus for node in guest.nodes if node.cpus}
     sockets = guest.cpus // counts.pop() if len(counts) == 1 else guest.cpus
     return ["-smp", f"{guest.cpus},sockets={sockets},cores={guest.cpus // sockets},threads=1"]
@@ -104,7 +106,7 @@ def gap_ids(guest: Description) -> list[int]:
     return [node_id for node_id in range(guest.nodes[-1].id) if node_id not in present]
 
 
-def _smp_with_gap(guest: Description) -> list[str]:
+def _smp_with_gap(guest: Description, cpu: str) -> list[str]:
     """CPUs, with a slot for one in each gap that is never filled.
 
     The kernel numbers nodes in the order in which the firmware's table names them, CPU slots first. So a node that has
@@ -116,7 +118,7 @@ def _smp_with_gap(guest: Description) -> list[str]:
     first_gap = gap_ids(guest)[0]
     filled = [slot for node in guest.nodes if node.id > first_gap for slot in slots[node.id]]
     plugged = [
-        part for slot in filled for part in ("-device", f"max-x86_64-cpu,socket-id={slot},core-id=0,thread-id=0")
+        part for slot in filled for part in ("-device", f"{cpu}-x86_64-cpu,socket-id={slot},core-id=0,thread-id=0")
     ]
     return ["-smp", f"{guest.cpus - len(filled)},maxcpus={total},sockets={total},cores=1,threads=1", *plugged]
 
