@@ -75,7 +75,8 @@ def picture(
     connected = sum(host.state is HostState.CONNECTED for host in hosts)
     remote = sum(job.remote_bytes for job in jobs)
     resident = sum(job.resident_bytes for job in jobs)
-    locality = units.share(1 - remote / resident) if resident else "-"
+    at_home = sum(job.locality * job.resident_bytes for job in jobs)
+    locality = units.share(at_home / resident) if resident else "-"
     head = (
         f"{now:%H:%M:%S}  hosts {connected}/{len(hosts)} connected  jobs {len(jobs)}  resident {units.size(resident)}"
         f"  at home {locality}  remote {units.size(remote)}  moves {len(moves)}"

@@ -84,14 +84,15 @@ class Job:
 
     @property
     def remote_bytes(self) -> int:
-        """The resident bytes outside their task's home."""
+        """The resident bytes outside their task's home, of the kinds that the policy lets follow."""
         return sum(each.remote_bytes for each in self.tasks)
 
     @property
     def locality(self) -> float:
-        """Resident bytes at home divided by all; 1.0 for a job without pages."""
+        """Resident bytes at home divided by all, of whatever kind; 1.0 for a job without pages."""
         resident = self.resident_bytes
-        return 1.0 if resident == 0 else max(0.0, 1.0 - self.remote_bytes / resident)
+        away = sum(each.task.residency.remote_bytes(each.task.home.nodes) for each in self.tasks)
+        return 1.0 if resident == 0 else 1.0 - away / resident
 
 
 @dataclass(frozen=True, slots=True)
