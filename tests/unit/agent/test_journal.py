@@ -187,8 +187,12 @@ def test_it_survives_sigkill_at_any_moment(path: Path) -> None:
         assert told["accepted"] - told["finished"] <= open_now | outcomes | finished, f"seed {seed}"
         assert told["finished"] - told["acknowledged"] <= outcomes | finished, f"seed {seed}"
         assert recent <= finished, f"seed {seed}"
-        # What the writer was about to do may have been done, one call at most in each run.
-        assert len(open_now - (told["accepted"] - told["finished"])) <= RUNS, f"seed {seed}"
+        # The one call that was under way may have been done; what is there now has to stay.
+        surplus = [open_now - told["accepted"], outcomes - told["finished"], finished - told["acknowledged"]]
+        assert sum(map(len, surplus)) <= 1, f"seed {seed}"
+        told["accepted"] |= open_now
+        told["finished"] |= outcomes
+        told["acknowledged"] |= finished
 
 
 def test_two_agents_never_share_a_journal(path: Path) -> None:
