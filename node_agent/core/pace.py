@@ -1,28 +1,34 @@
 """How fast to move: as large a batch and as short a pause as the job does not feel.
 
-Additive increase, multiplicative decrease, after each batch, on three signals: how long one of the job's touches or
-mmap() calls can have waited for the batch, against the policy's limit; the memory pressure of the job's cgroup; and
-the run delay of its threads. The last two may be of the job's own making (it has more threads than CPUs, or was just
-given fewer): so when they are high for the first time the mover falls silent for a moment and listens to what the job
-feels without it. Only what is above that is ours.
+After each batch the pace looks at three things.
 
-Bounds from KERNEL.md: each moving call pays for draining every CPU's page lists, so below 512 base pages the total time
-doubles and above 4096 nothing is gained; eight huge pages a call are right. Nothing here slows a batch down once it
-runs: a throttled mover holds its pages' locks for longer. The pause comes after.
+- What one of the job's touches can have waited for the batch. The kernel takes 512 base pages, or one huge page, off
+  the page tables at a time, whatever the call's length; so a batch below 512 pages is only for a stricter limit than
+  those take.
+- How long the call was: a move is cancelled between calls only, and the pages of a call are off their lists together.
+- What the job feels: the memory pressure of its cgroup, the run delay of its threads. Both may be of its own making
+  (it has more threads than CPUs, or was just given fewer): so when they are high for the first time the mover falls
+  silent for a moment and listens to what the job feels without it. Only what is above that is ours.
+
+Growth is by steps, decrease by halves. Bounds from KERNEL.md: each moving call pays for draining every CPU's page
+lists, so below 512 base pages the total time doubles and above 4096 nothing is gained; eight huge pages a call are
+right. Nothing here slows a batch down once it runs, since a throttled mover holds its pages for longer: the pause
+comes after.
 """
 
 from dataclasses import dataclass, replace
 
 BASE_PAGES_MIN = 256
 BASE_PAGES_MAX = 4096
-BASE_PAGES_STEP = 512
+BASE_PAGES_STEP = 1024
 HUGE_PAGES_MAX = 8
+CALL_MS_MAX = 200.0
 TOGETHER_PAGES = 512
 """So many base pages the kernel unmaps at once; a touch waits for those, not for the whole call (mm/migrate.c)."""
 
 PRESSURE_SHARE_MAX = 0.1
 DELAY_SHARE_MAX = 0.3
-PAUSE_FIRST_S = 0.005
+PAUSE_FIRST_S = 0.02
 PAUSE_MAX_S = 0.5
 LISTEN_S = 0.05
 """So long nothing is moved when the mover listens; its own calls are over by then."""
@@ -53,7 +59,7 @@ class Pace:
     """
 
     base_pages: int = 2048
-    huge_pages: int = 4
+    huge_pages: int = 2
     pause_s: float = 0.0
     backoff_s: float = 0.0
     calm_pressure: float | None = None
@@ -90,19 +96,28 @@ def next_pace(
     pace: Pace, signals: Signals, stall_ms_max: float, limit_bytes_per_s: int | None, base_bytes: int
 ) -> Pace:
     """The pace after a batch."""
-    if signals.stall_ms > stall_ms_max:
-        pace = _shrunk(pace)
-    elif _suffers(pace, signals):
+    if _suffers(pace, signals):
         if pace.calm_delay is None:
             return replace(pace, listen=True)
         pace = replace(_shrunk(pace), backoff_s=min(PAUSE_MAX_S, max(PAUSE_FIRST_S, pace.backoff_s * 2)))
-    elif signals.stall_ms < stall_ms_max / 2:
+    elif signals.pressure_share is not None or signals.delay_share is not None:
+        pace = replace(pace, backoff_s=0.0 if pace.backoff_s <= PAUSE_FIRST_S else pace.backoff_s / 2)
+    if signals.stall_ms > stall_ms_max:
+        pace = replace(pace, base_pages=max(BASE_PAGES_MIN, min(TOGETHER_PAGES, pace.base_pages) // 2), huge_pages=1)
+    elif 1000 * signals.call_s > CALL_MS_MAX:
+        pace = _shrunk(pace)
+    elif 1000 * signals.call_s < CALL_MS_MAX / 2 and _stall_if_grown(pace, signals) <= stall_ms_max:
         pace = _grown(pace)
     pause = pace.backoff_s
     if limit_bytes_per_s is not None:
         pace = _within_limit(pace, limit_bytes_per_s, base_bytes)
         pause = max(pause, signals.size_bytes / limit_bytes_per_s - signals.call_s)
     return replace(pace, pause_s=pause)
+
+
+def _stall_if_grown(pace: Pace, signals: Signals) -> float:
+    """What a touch would wait for a batch of more pages: below 512 pages that grows with the batch."""
+    return signals.stall_ms * max(1.0, TOGETHER_PAGES / pace.base_pages)
 
 
 def _suffers(pace: Pace, signals: Signals) -> bool:
@@ -116,7 +131,8 @@ def _above(share: float | None, calm: float | None, margin: float) -> bool:
 
 
 def _shrunk(pace: Pace) -> Pace:
-    return replace(pace, base_pages=max(BASE_PAGES_MIN, pace.base_pages // 2), huge_pages=max(1, pace.huge_pages // 2))
+    floor = min(TOGETHER_PAGES, pace.base_pages)
+    return replace(pace, base_pages=max(floor, pace.base_pages // 2), huge_pages=max(1, pace.huge_pages // 2))
 
 
 def _grown(pace: Pace) -> Pace:
@@ -124,5 +140,4 @@ def _grown(pace: Pace) -> Pace:
         pace,
         base_pages=min(BASE_PAGES_MAX, pace.base_pages + BASE_PAGES_STEP),
         huge_pages=min(HUGE_PAGES_MAX, pace.huge_pages + 1),
-        backoff_s=0.0 if pace.backoff_s <= PAUSE_FIRST_S else pace.backoff_s / 2,
     )

@@ -69,6 +69,7 @@ class Courier:
         self,
         host: HostMemory,
         task: TaskFacts,
+        *,
         memories: Mapping[ProcessRef, ProcessMemory],
         ledger: Ledger,
         guard: RoomGuard,
@@ -118,18 +119,37 @@ class Courier:
             self._collect()
 
     def _send(self, run: Run) -> None:
+        """Send a run batch by batch; what a batch leaves untried goes before the rest."""
         todo = deque([run])
         resends = 0
         while todo:
             batch, rest = self._cut(todo.popleft())
             if rest is not None:
                 todo.appendleft(rest)
-            again = self._launch(batch)
+            self._pause()
+            placed, over = self._place(batch)
+            if over is not None:
+                todo.appendleft(over)
+            again = self._launch(placed) if placed is not None else None
             if again is not None and resends < RESENDS_MAX:
                 resends += 1
                 todo.appendleft(again)
             elif again is not None:
                 self._leave_all(again, LeftReason.BUSY)
+
+    def _place(self, run: Run) -> tuple[Run | None, Run | None]:
+        """The part of a batch that has room somewhere at home, and the rest of it; what has none stays."""
+        if run.process not in self._memories or run.process in self.tally.gone:
+            self._leave_all(run, LeftReason.VANISHED)
+            return None, None
+        target, pages, reason = self._guard.place(run)
+        if target is None:
+            self._leave_all(run, reason)
+            return None, None
+        run = replace(run, target=target)
+        if pages >= len(run.pages):
+            return run, None
+        return _part(run, slice(None, pages)), _part(run, slice(pages, None))
 
     def _cut(self, run: Run) -> tuple[Run, Run | None]:
         """The first batch of a run, in even parts: a last call of a few pages would cost like a full one."""
@@ -148,16 +168,7 @@ class Courier:
 
     def _launch(self, run: Run) -> Run | None:
         """Send one batch; what of it was never tried comes back at once, with one thread."""
-        self._pause()
-        memory = self._memories.get(run.process)
-        if memory is None or run.process in self.tally.gone:
-            self._leave_all(run, LeftReason.VANISHED)
-            return None
-        target, reason = self._guard.place(run)
-        if target is None:
-            self._leave_all(run, reason)
-            return None
-        run = replace(run, target=target)
+        memory = self._memories[run.process]
         self._guard.spend(run)
         if self._pool is None:
             return self._account(self._call(memory, run))

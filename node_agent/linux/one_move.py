@@ -15,7 +15,7 @@ from node_agent.linux.courier import Cancelled, Courier, Crew, Tally
 from node_agent.linux.memory import CpusetHandle, HostMemory
 from node_agent.linux.pins import StuckPages
 from node_agent.linux.plan import Plan, make_plan
-from node_agent.linux.residency import View, dominant_policy, measured_of, open_task, residency_of
+from node_agent.linux.residency import View, dominant_policy, look_again, measured_of, open_task, residency_of
 from node_agent.linux.room import RoomGuard
 from node_agent.linux.walk import Walk
 from node_agent.ports import MoveControl, MoveJob
@@ -86,12 +86,17 @@ class OneMove:
             mems, widened = self._widen()
             self._know()
             plan = self._plan(mems)
-            crew = Crew(plan.choice.threads, self._cpus_of(plan.targets))
-            memories = {view.memory.ref: view.memory for view in views}
             courier = Courier(
-                self._host, self._task, memories, self._ledger, self._guard, self._stuck,
-                self._order.policy.budget, crew, self._between,
-            )  # fmt: skip
+                self._host,
+                self._task,
+                memories={view.memory.ref: view.memory for view in views},
+                ledger=self._ledger,
+                guard=self._guard,
+                stuck=self._stuck,
+                budget=self._order.policy.budget,
+                crew=Crew(plan.choice.threads, self._cpus_of(plan.targets)),
+                between=self._between,
+            )
             cancelled = self._run(plan, courier)
             if widened and cancelled is None:
                 self._narrow()
@@ -118,6 +123,7 @@ class OneMove:
             before_bytes = self._ledger.moved_bytes
             self._ledger.begin_pass()
             courier.send(Walk(self._host, self._views, plan.wish, self._ledger, self._stuck).runs())
+            self._views = look_again(self._views)
             residency = residency_of(self._host, self._views)
             self._ledger.cells = dict(residency.cells)
             self._last = residency
@@ -127,6 +133,7 @@ class OneMove:
     def _measure(self, cancelled: str | None) -> Measured:
         """Where the pages are in the end: the last pass measured it, unless something happened since."""
         if self._last is None or cancelled is not None:
+            self._views = look_again(self._views)
             self._last = residency_of(self._host, self._views)
         return Measured(self._last, *dominant_policy(self._views))
 
@@ -161,9 +168,9 @@ class OneMove:
             self._host,
             self._job,
             self._views,
-            self._traits,
-            self._known,
-            self._guard.free_bytes(),
+            traits=self._traits,
+            known=self._known,
+            free_bytes=self._guard.free_bytes(),
             mems=mems,
             owns_cpuset=self._cpuset is not None,
             holds_stuck=lambda: self._stuck.knows(self._task.processes),
@@ -272,11 +279,14 @@ class OneMove:
         if tally.split_seen:
             self._notes.append("the kernel split a huge page for want of a free block; no more were sent")
         words = "; ".join([in_words(self._ledger.moved_bytes, left, cancelled, None), *self._notes])
-        return self._said(plan.choice, state, words, left, tally, measured, account)
+        return self._said(
+            plan.choice, state=state, words=words, left=left, tally=tally, measured=measured, account=account
+        )
 
     def _said(
         self,
         choice: Choice,
+        *,
         state: MoveState,
         words: str,
         left: dict[LeftReason, int],

@@ -54,16 +54,17 @@ class LinuxProcessMemory:
         except BaseException:
             os.close(self._pidfd)
             raise
-        self._gone = select.poll()
-        self._gone.register(self._pidfd, select.POLLIN)
 
     def _check_identity(self) -> None:
         if procfs.read_identity(self.ref.pid).start_ticks != self.ref.start_ticks:
             raise ProcessGone("opening memory", 3, self.ref.pid)
 
     def alive(self) -> bool:
-        """Whether the process has not exited."""
-        return not self._gone.poll(0)
+        """Whether the process has not exited: its pidfd is readable once it has."""
+        # A poll object of its own for each question: they cannot be shared between threads.
+        gone = select.poll()
+        gone.register(self._pidfd, select.POLLIN)
+        return not gone.poll(0)
 
     def _check_alive(self, call: str) -> None:
         if not self.alive():

@@ -76,14 +76,29 @@ def open_task(host: HostMemory, processes: Sequence[ProcessRef]) -> Iterator[tup
             try:
                 memory = host.open(process)
                 stack.callback(memory.close)
-                regions = tuple(memory.regions())
+                views.append(view_of(memory))
             except ProcessGone:
                 continue
             except Denied:
                 denied = True
-            else:
-                views.append(View(memory, regions, np.array([r.start for r in regions], np.uint64)))
         yield tuple(views), denied
+
+
+def view_of(memory: ProcessMemory) -> View:
+    """A process with its regions as they are now; raises ProcessGone."""
+    regions = tuple(memory.regions())
+    return View(memory, regions, np.array([region.start for region in regions], np.uint64))
+
+
+def look_again(views: Iterable[View]) -> tuple[View, ...]:
+    """The processes with the regions that they have by now; those that are gone keep what they had."""
+    seen: list[View] = []
+    for view in views:
+        try:
+            seen.append(view_of(view.memory))
+        except (ProcessGone, Denied):
+            seen.append(view)
+    return tuple(seen)
 
 
 def spans(views: Iterable[View]) -> Iterator[Span]:

@@ -8,6 +8,8 @@ pages only where whole free blocks are left. Looked at again every tenth of a se
 from collections.abc import Collection
 from dataclasses import replace
 
+import numpy as np
+
 from node_agent.core.facts import Room
 from node_agent.core.pages import Run
 from node_agent.linux.memory import HostMemory
@@ -37,39 +39,38 @@ class RoomGuard:
         self._look()
         return {node: max(0, room.free_bytes - self._headroom_bytes) for node, room in self._rooms.items()}
 
-    def place(self, run: Run) -> tuple[NodeId | None, LeftReason]:
-        """The target for a run: its own, or another home node if that is full; None and the reason if none fits."""
-        others = sorted(self._nodes, key=lambda node: -self._rooms[node].free_bytes if node in self._rooms else 0)
-        reason = self._refusal(run, run.target)
-        if reason is None:
-            return run.target, LeftReason.NOT_REACHED
-        for node in others:
-            if node != run.target and self._refusal(run, node) is None:
-                return node, reason
-        return None, reason
+    def place(self, run: Run) -> tuple[NodeId | None, int, LeftReason]:
+        """Where a run can go: its target or another home node, and how many of its pages there.
 
-    def _refusal(self, run: Run, node: NodeId) -> LeftReason | None:
-        if node in self._full:
-            return LeftReason.TARGET_FULL
+        Its own target if it has room for all, else whichever home node has room for most; None, 0 and the reason if
+        none has room for a single page.
+        """
         if self._looked_s is None or self._host.now_s() - self._looked_s > LOOK_S:
             self._look()
-        reason = self._tight(run, node)
-        if reason is not None:
+        pages, reason = self._fit(run, run.target)
+        if pages < len(run.pages):
             self._look()
-            reason = self._tight(run, node)
-        return reason
+            pages, reason = self._fit(run, run.target)
+        best = run.target
+        for node in self._nodes:
+            if pages < len(run.pages) and self._fit(run, node)[0] > pages:
+                best, pages = node, self._fit(run, node)[0]
+        return (best if pages else None), pages, reason
 
-    def _tight(self, run: Run, node: NodeId) -> LeftReason | None:
+    def _fit(self, run: Run, node: NodeId) -> tuple[int, LeftReason]:
+        """How many pages of a run fit a node, and what stands against more."""
+        if node in self._full:
+            return 0, LeftReason.TARGET_FULL
         if run.size is PageSize.HUGETLB:
             # A pool's pages are not in the free memory; the kernel may add one, so it is the judge.
-            return None
+            return len(run.pages), LeftReason.HUGETLB_POOL
         room = self._rooms[node]
-        if room.free_bytes - run.bytes < self._headroom_bytes:
-            return LeftReason.TARGET_FULL
-        if run.size is PageSize.THP:
-            short = room.free_thp is not None and room.free_thp - len(run.pages) < SPARE_BLOCKS
-            return LeftReason.THP_WOULD_SPLIT if short or self._splits else None
-        return None
+        spare = room.free_bytes - self._headroom_bytes
+        pages = int(np.searchsorted(np.cumsum(run.pages.sizes), spare, side="right")) if spare > 0 else 0
+        if run.size is PageSize.BASE or room.free_thp is None:
+            return pages, LeftReason.TARGET_FULL
+        blocks = 0 if self._splits else max(0, room.free_thp - SPARE_BLOCKS)
+        return (pages, LeftReason.TARGET_FULL) if pages < blocks else (blocks, LeftReason.THP_WOULD_SPLIT)
 
     def _look(self) -> None:
         self._rooms = dict(self._host.rooms(self._nodes))

@@ -69,7 +69,8 @@ class Area:
     def words(self) -> NDArray[np.uint64]:
         """Its content."""
         kind = ctypes.c_uint64 * (self.size_bytes // 8)
-        return np.frombuffer(kind.from_address(self.address), np.uint64)
+        words: NDArray[np.uint64] = np.ctypeslib.as_array(kind.from_address(self.address))
+        return words
 
     def fill(self) -> None:
         """Write a pattern that has no two equal pages."""
