@@ -137,6 +137,8 @@ class AgentProcess:
                     self.note("<-", event)
                 self._todo.extend(self.core.handle(event, self.now_s()))
         self._working = False
+        if self._runs and self.life.alive and self._writing is None:
+            self.setting.ledger.at_rest((r.order for r in self.runs if not r.cancelled), self.core.tasks)
 
     def _carry_out(self, do: Do) -> None:
         if self.kill_after is not None:

@@ -7,12 +7,15 @@ is the host's truth, and every followed task is home or has a reason that the tr
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from numaplace.model.move import MoveState
 from numaplace.model.policy import FollowMode, Policy
 from numaplace.model.worth import Reason
 from scheduler.planning.records import TaskKey, TaskRecord
 from scheduler.state.machine import SchedulerState
+from tests.simulation.ledger import turned_down
 from tests.simulation.truth import TrueHost, TrueTask
+
+LATE_S_MAX = 0.5
+"""A turn of the scheduler may wait for a write that long."""
 
 if TYPE_CHECKING:
     from tests.simulation.site import Site
@@ -34,6 +37,20 @@ def unmet(world: "World") -> Iterator[str]:
         yield "the scheduler knows hosts that do not exist"
 
 
+def overdue(world: "World") -> Iterator[str]:
+    """Who was to be judged again by now and was not: this holds at any time, faults or not."""
+    scheduler = world.scheduler
+    if scheduler is None:
+        return
+    state, now_s = scheduler.state, scheduler.now_s()
+    for record in state.world.all_tasks():
+        verdict = record.verdict
+        if verdict is None or verdict.not_before_s is None or not state.world.hosts[record.host].in_step:
+            continue
+        if now_s > verdict.not_before_s + LATE_S_MAX:
+            yield f"{record.task.id} on {record.host} is overdue since {now_s - verdict.not_before_s:.1f} s: {verdict}"
+
+
 def _orders(world: "World") -> Iterator[str]:
     for move in world.store.moves.values():
         book = world.ledger.book(move.host)
@@ -42,8 +59,8 @@ def _orders(world: "World") -> Iterator[str]:
             yield f"{move.id} is open in the store"
         elif move.by_scheduler and (own is not None or move.id in book.accepted):
             yield f"{move.id} was ended by the scheduler, and its host accepted it"
-        elif not move.by_scheduler and own is None and move.outcome.state is MoveState.REFUSED:
-            continue  # by an overloaded agent, which does not remember it
+        elif not move.by_scheduler and own is None and turned_down(move.outcome):
+            continue
         elif not move.by_scheduler and own != move.outcome:
             yield f"{move.id} ended otherwise on its host"
     for host, book in world.ledger.hosts.items():

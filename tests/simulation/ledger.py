@@ -5,13 +5,16 @@ which movers are at work, which bytes moved for which order. A broken rule raise
 """
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from node_agent.core.desk import UNKNOWN_TASK
 from node_agent.core.events import JournalAccept, JournalFinish
 from node_agent.core.followed import Followed
 from numaplace.model.ids import HostId, MoveId, NodeId, TaskId
 from numaplace.model.job import HomeChange, Task
 from numaplace.model.move import MoveOrder, MoveOutcome, MoveState
+from numaplace.model.policy import FollowMode
 from numaplace.model.session import AcknowledgeOutcome, Instruction, MoveAccepted, Report
 from scheduler.state.instructions import Fault, StoreInstruction, StoreOutcome
 from tests.simulation.disk import Journal, JournalWrite, Store
@@ -43,6 +46,7 @@ class Ledger:
         self.hosts: dict[HostId, _HostBook] = {}
         self.faults: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
+        self.moved_bytes = 0
 
     def book(self, host: HostId) -> _HostBook:
         """One host's."""
@@ -57,6 +61,8 @@ class Ledger:
             case JournalAccept(order):
                 _require(order.id not in book.accepted, f"{order.id} was accepted twice on {host}")
                 _require(order.id not in book.outcomes, f"{order.id} was accepted after its end on {host}")
+                moves = order.policy.mode in (FollowMode.AT_ONCE, FollowMode.LATER)
+                _require(moves, f"{order.id} moves pages under a policy that says {order.policy.mode.value}")
                 book.accepted[order.id] = order
             case JournalFinish(outcome):
                 _require(outcome.move not in book.outcomes, f"{outcome.move} ended twice on {host}")
@@ -95,12 +101,21 @@ class Ledger:
         book.working[order.task] = order.id
         self.counts["movers"] += 1
 
+    @staticmethod
+    def at_rest(orders_running: Iterable[MoveOrder], tasks: Mapping[TaskId, Followed]) -> None:
+        """The agent has done all that it was told to: no mover that nobody cancelled leads away from a known home."""
+        for order in orders_running:
+            task = tasks.get(order.task)
+            away = task is not None and task.home.nodes != order.home
+            _require(not away, f"{order.id} goes on towards {sorted(order.home)}, which is no longer home")
+
     def moved(self, host: HostId, order: MoveOrder, target: NodeId, size: int) -> None:
         """Pages moved: only to the home that was decided on, only for the one order at work."""
         book = self.book(host)
         _require(target in order.home, f"{order.id} moved pages to node {target}, its home is {sorted(order.home)}")
         _require(book.working.get(order.task) == order.id, f"{order.id} moves pages and is not at work")
         book.moved[order.id] += size
+        self.moved_bytes += size
 
     def mover_ended(self, host: HostId, order: MoveOrder, outcome: MoveOutcome) -> None:
         """Nothing of this mover runs any more."""
@@ -122,6 +137,10 @@ class Ledger:
             case _:
                 pass
 
+    def rebooted(self, host: HostId) -> None:
+        """What was known of homes was of the kernel before."""
+        self.book(host).homes.clear()
+
     # What is said
 
     def sent_by_agent(self, host: HostId, report: Report, journal: Journal) -> None:
@@ -129,8 +148,7 @@ class Ledger:
         match report:
             case MoveAccepted(move):
                 _require(move in journal.entries, f"{host} says it accepted {move}, and its journal has nothing")
-            case MoveOutcome(move) if report.state is not MoveState.REFUSED or move in journal.entries:
-                # An overloaded agent turns orders down without remembering them.
+            case MoveOutcome(move) if not turned_down(report) or move in journal.entries:
                 entry = journal.entries.get(move)
                 written = entry is not None and entry.outcome == report
                 _require(written, f"{host} says how {move} ended, and its journal does not")
@@ -154,11 +172,15 @@ class Ledger:
 
     def stored(self, record: StoreInstruction) -> None:
         """The scheduler's outcomes are the hosts' own, unless it says that they are not."""
-        if not isinstance(record, StoreOutcome) or record.move.by_scheduler:
+        if not isinstance(record, StoreOutcome):
             return
         move = record.move
+        if move.by_scheduler:
+            accepted = move.id in self.book(move.host).accepted
+            _require(not accepted, f"the scheduler writes an end of {move.id}, which its host has accepted")
+            return
         own = self.book(move.host).outcomes.get(move.id)
-        if own is None and move.outcome is not None and move.outcome.state is MoveState.REFUSED:
+        if own is None and move.outcome is not None and turned_down(move.outcome):
             return
         _require(own is not None, f"{move.id} has an outcome in the store, and {move.host} gave none")
         _require(own == move.outcome, f"{move.id} is stored as {move.outcome}, on its host it is {own}")
@@ -166,6 +188,11 @@ class Ledger:
     def fault(self, fault: Fault) -> None:
         """The scheduler complains of an agent."""
         self.faults[fault.kind.value] += 1
+
+
+def turned_down(outcome: MoveOutcome) -> bool:
+    """Whether this may be the word of an overloaded agent, which turns orders down without remembering them."""
+    return outcome.state is MoveState.REFUSED or outcome.task == UNKNOWN_TASK
 
 
 def _require(holds: bool, words: str) -> None:  # noqa: FBT001 - reads like assert

@@ -20,12 +20,13 @@ M = TypeVar("M")
 
 @dataclass(slots=True)
 class Weather:
-    """How the network is now; shares of messages, times in seconds."""
+    """How the network is now; shares of messages, times in seconds. ``upwards_only``: only reports come to harm."""
 
     delay_s_max: float = 0.002
     loss: float = 0.0
     reordering: float = 0.0
     repetition: float = 0.0
+    upwards_only: bool = False
 
     @property
     def hostile(self) -> bool:
@@ -36,10 +37,9 @@ class Weather:
 class Pipe(Generic[M]):
     """One direction of a stream."""
 
-    def __init__(self, timeline: Timeline, rng: Random, weather: Weather, deliver: Callable[[M], None]) -> None:
-        self._timeline = timeline
-        self._rng = rng
-        self._weather = weather
+    def __init__(self, net: "Network", deliver: Callable[[M], None], *, upwards: bool) -> None:
+        self._timeline, self._rng, self._weather = net.timeline, net.rng, net.weather
+        self._upwards = upwards
         self._deliver = deliver
         self._last_s = 0.0
         self._sent = 0
@@ -53,7 +53,7 @@ class Pipe(Generic[M]):
         self._sent += 1
         weather, rng = self._weather, self._rng
         delay_s = rng.uniform(0.0001, weather.delay_s_max)
-        if not weather.hostile or self._sent == 1:
+        if not weather.hostile or self._sent == 1 or (weather.upwards_only and not self._upwards):
             self._last_s = max(self._last_s, self._timeline.now_s + delay_s)
             self._timeline.at(self._last_s, lambda: self._arrive(message))
             return
@@ -122,8 +122,8 @@ class Connection:
         self._agent: AgentEnd | None = agent
         self._scheduler: SchedulerEnd | None = None
         self._met = False
-        self._up: Pipe[Numbered] = Pipe(net.timeline, net.rng, net.weather, self._reach_scheduler)
-        self._down: Pipe[Instruction] = Pipe(net.timeline, net.rng, net.weather, self._reach_agent)
+        self._up: Pipe[Numbered] = Pipe(net, self._reach_scheduler, upwards=True)
+        self._down: Pipe[Instruction] = Pipe(net, self._reach_agent, upwards=False)
 
     def report(self, message: Numbered) -> None:
         """The agent sends."""

@@ -60,17 +60,18 @@ class Script:
 
     def _act(self, action: Callable[[], None]) -> None:
         self._world.trace.note(self._world.timeline.now_s, "script", action.__name__)
+        self._world.look()
         action()
 
     def calm(self) -> None:
         """All faults end: everything is started, every route is there, and nobody changes anything any more."""
         world, self._over = self._world, True
         world.trace.note(world.timeline.now_s, "script", "calm")
-        was_hostile = world.net.weather.hostile
         weather = world.net.weather
+        orders_lost = weather.hostile and not weather.upwards_only
         weather.delay_s_max, weather.loss, weather.reordering, weather.repetition = 0.002, 0.0, 0.0, 0.0
         world.net.unreachable_until_s.clear()
-        if was_hostile:  # a stream that lost messages is no stream: what was lost is made good by a new one
+        if orders_lost:  # no number tells the agent what it missed: a new stream makes that good
             for connection in world.net.all():
                 connection.cut(0.0, 0.0)
         world.start_scheduler()
@@ -86,6 +87,11 @@ class Script:
 
     def _site(self) -> Site:
         return self._rng.choice(self._world.sites)
+
+    def _busy_site(self) -> Site:
+        """Faults are worth most where pages are on the move."""
+        busy = [site for site in self._world.sites if site.agent is not None and site.agent.runs]
+        return self._rng.choice(busy) if busy and self._rng.random() < 0.7 else self._site()
 
     def _anyone(self) -> tuple[Site, TrueTask] | None:
         site = self._site()
@@ -298,7 +304,7 @@ class Script:
 
     def kill_agent(self) -> None:
         """SIGKILL, now."""
-        if (agent := self._site().agent) is not None:
+        if (agent := self._busy_site().agent) is not None:
             agent.kill()
 
     def kill_agent_soon(self) -> None:
@@ -308,12 +314,15 @@ class Script:
 
     def reboot(self) -> None:
         """Power is lost and comes back."""
-        site = self._site()
+        site = self._busy_site()
+        services = [name for name in site.host.tasks if name.startswith("cgroup")]
         site.reboot()
-        self._world.timeline.after(self._rng.uniform(0.0, 3.0), lambda: self._come_up(site))
+        for name in services:
+            delay_s = self._rng.choice((0.0, 3.0)) * self._rng.random()
+            self._world.timeline.after(delay_s, lambda again=name: self._come_up(site, again))  # type: ignore[misc] # bound now
 
-    def _come_up(self, site: Site) -> None:
-        name = TaskId("cgroup:/t1")  # a service, known from before the reboot
+    def _come_up(self, site: Site, name: TaskId) -> None:
+        """A service starts again after a reboot."""
         if name not in site.host.tasks and not self._over:
             self._spawn(site, name)
 
@@ -332,7 +341,7 @@ class Script:
 
     def cut(self) -> None:
         """A stream is cut; either end notices in its own time."""
-        for connection in self._world.net.of_host(self._site().host.id):
+        for connection in self._world.net.of_host(self._busy_site().host.id):
             connection.cut(self._notice_s(), self._notice_s())
 
     def part(self) -> None:
@@ -351,3 +360,4 @@ class Script:
         weather, rng = self._world.net.weather, self._rng
         weather.loss, weather.reordering = rng.choice((0.0, 0.02, 0.1)), rng.choice((0.0, 0.02, 0.1))
         weather.repetition = rng.choice((0.0, 0.02, 0.1))
+        weather.upwards_only = rng.random() < 0.5

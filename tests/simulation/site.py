@@ -40,6 +40,7 @@ class Site:
         if self.agent is not None:
             self.agent.kill()
         self.host.reboot(self._setting.timeline.now_s)
+        self._setting.ledger.rebooted(self.host.id)
 
     def changed(self) -> None:
         """Something about the host's tasks has changed."""
