@@ -272,3 +272,8 @@ def test_damaged_bytes_are_a_wire_error() -> None:
         wire.from_bytes(MoveOutcome, data[:-1])
     with pytest.raises(wire.WireError):
         wire.from_bytes(Residency, b"\xff\xff\xff")
+
+
+def test_a_negative_zero_is_zero() -> None:
+    """So that nobody reads ``-0``."""
+    assert str(checks.number(-0.0, "x")) == "0.0"
