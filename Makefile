@@ -26,7 +26,7 @@ $(READY): requirements.lock pyproject.toml | $(UV)
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "numaplace: needs Python 3.11 or newer; python3 is $$(python3 -V)" >&2; exit 1; }
 	test -x $(BIN)/python || $(UV) venv -q --python-preference only-system --python python3 $(VENV)
-	$(UV) pip sync -q -p $(VENV) --require-hashes requirements.lock
+	$(UV) pip sync -q --compile-bytecode -p $(VENV) --require-hashes requirements.lock
 	$(UV) pip install -q -p $(VENV) --no-deps -e .
 	@touch $@
 
