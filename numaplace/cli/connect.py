@@ -45,14 +45,14 @@ def _reach_scheduler(
         str | None,
         typer.Option(metavar="NAME", envvar="NUMAPLACE_TLS_NAME", help="The name in the scheduler's certificate."),
     ] = None,
-    plaintext: Annotated[
-        bool, typer.Option("--plaintext", envvar="NUMAPLACE_PLAINTEXT", help="No TLS, even to another machine.")
+    insecure: Annotated[
+        bool, typer.Option("--insecure", envvar="NUMAPLACE_INSECURE", help="Allow plaintext to another machine.")
     ] = False,
 ) -> "SchedulerClient":
     from numaplace.client import SchedulerClient, Tls  # noqa: PLC0415 - only now is gRPC worth its 0.1 s
 
     tls = Tls(tls_ca, tls_cert, tls_key, tls_name) if tls_ca or tls_cert or tls_key or tls_name else None
-    return SchedulerClient(scheduler, tls=tls, plaintext=plaintext)
+    return SchedulerClient(scheduler, tls=tls, insecure=insecure)
 
 
 def _reach_agent(

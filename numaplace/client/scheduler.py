@@ -18,8 +18,8 @@ class SchedulerClient(Channel):
     ...     for host in scheduler.hosts(): ...
     """
 
-    def __init__(self, address: str = SCHEDULER_ADDRESS, *, tls: Tls | None = None, plaintext: bool = False) -> None:
-        super().__init__(scheduler_target(address, tls=tls, plaintext=plaintext))
+    def __init__(self, address: str = SCHEDULER_ADDRESS, *, tls: Tls | None = None, insecure: bool = False) -> None:
+        super().__init__(scheduler_target(address, tls=tls, insecure=insecure))
 
     def hosts(self) -> tuple[Host, ...]:
         """All hosts."""
@@ -79,8 +79,8 @@ class SchedulerClient(Channel):
 class AsyncSchedulerClient(AsyncChannel):
     """Asks a scheduler from asyncio; every method raises NumaplaceError and what derives from it."""
 
-    def __init__(self, address: str = SCHEDULER_ADDRESS, *, tls: Tls | None = None, plaintext: bool = False) -> None:
-        super().__init__(scheduler_target(address, tls=tls, plaintext=plaintext))
+    def __init__(self, address: str = SCHEDULER_ADDRESS, *, tls: Tls | None = None, insecure: bool = False) -> None:
+        super().__init__(scheduler_target(address, tls=tls, insecure=insecure))
 
     async def hosts(self) -> tuple[Host, ...]:
         """All hosts."""

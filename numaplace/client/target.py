@@ -92,7 +92,7 @@ class Target:
         return (*_OPTIONS, ("grpc.ssl_target_name_override", name)) if name else _OPTIONS
 
 
-def scheduler_target(address: str = SCHEDULER_ADDRESS, *, tls: Tls | None = None, plaintext: bool = False) -> Target:
+def scheduler_target(address: str = SCHEDULER_ADDRESS, *, tls: Tls | None = None, insecure: bool = False) -> Target:
     """A scheduler at ``HOST:PORT``.
 
     Raises InvalidRequest for anything else, and for plaintext to another machine that was not asked for.
@@ -100,12 +100,12 @@ def scheduler_target(address: str = SCHEDULER_ADDRESS, *, tls: Tls | None = None
     host, _, port = address.rpartition(":")
     if not host or not port.isascii() or not port.isdecimal() or not 0 < int(port) <= 65_535:  # noqa: PLR2004 - TCP's own limit
         raise InvalidRequest(f"not an address like HOST:PORT: {address!r}")
-    if tls is None and not plaintext and not _is_this_machine(host.strip("[]")):
+    if tls is None and not insecure and not _is_this_machine(host.strip("[]")):
         raise InvalidRequest(
             f"{host} is another machine, so the call needs TLS: give the cluster's CA (--tls-ca FILE),"
-            " or insist on plaintext (--plaintext)"
+            " or allow plaintext (--insecure)"
         )
-    return Target(address, f"is numaplace-scheduler running at {address}?", None if plaintext else tls)
+    return Target(address, f"is numaplace-scheduler running at {address}?", None if insecure else tls)
 
 
 def _is_this_machine(host: str) -> bool:

@@ -297,9 +297,9 @@ def test_plaintext_is_for_this_machine(address: str) -> None:
 @pytest.mark.parametrize("address", ["10.0.0.1:1", "sched1:7700", "localhost.example.org:1", "[::2]:1"])
 def test_another_machine_needs_tls_or_an_explicit_word(address: str) -> None:
     """The refusal names both ways out."""
-    with pytest.raises(InvalidRequest, match=r"--tls-ca FILE.*--plaintext"):
+    with pytest.raises(InvalidRequest, match=r"--tls-ca FILE.*--insecure"):
         scheduler_target(address)
-    assert scheduler_target(address, plaintext=True).tls is None
+    assert scheduler_target(address, insecure=True).tls is None
     assert scheduler_target(address, tls=Tls()).tls == Tls()
 
 
