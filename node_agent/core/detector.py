@@ -153,21 +153,22 @@ def _version(at_s: float) -> int:
     return int(at_s * 1e9)
 
 
-def _fit(hint: Hint, before: TaskFacts, after: TaskFacts) -> tuple[bool, int] | None:
+def _fit(hint: Hint, before: TaskFacts, after: TaskFacts) -> tuple[bool, bool, int] | None:
     """How well a hint explains a task's change, greater is better; None if it is about somebody else.
 
-    A process is narrower than its cgroup, a near cgroup than a far ancestor, and that than anyone. What changes a home
-    itself is better than processes that come and go.
+    What changes a home itself is better than processes that come and go, a known actor better than none. A process is
+    narrower than its cgroup, a near cgroup than a far ancestor, and that than anyone.
     """
-    plain = not hint.structural
+    known = hint.actor is not None
+    # Who moves a process into a cgroup makes a structural change, and yet changes its home.
+    changes_home = not hint.structural or known or hint.cgroup is not None
     if hint.pid is not None:
         is_ours = any(hint.pid == process.pid for facts in (after, before) for process in facts.processes)
-        return (plain, 1_000_000) if is_ours else None
+        return (changes_home, known, 1_000_000) if is_ours else None
     if hint.cgroup is not None:
-        ours = any(is_at_or_below(facts.cgroup, hint.cgroup) for facts in (after, before))
-        # Who moves a process into a cgroup makes a structural change, and yet changes the home.
-        return (True, len(hint.cgroup)) if ours else None
-    return (plain, 0)
+        is_ours = any(is_at_or_below(facts.cgroup, hint.cgroup) for facts in (after, before))
+        return (changes_home, known, len(hint.cgroup)) if is_ours else None
+    return (changes_home, known, 0)
 
 
 def is_at_or_below(cgroup: str, ancestor: str) -> bool:

@@ -25,13 +25,13 @@ class RhythmSettings:
     """
 
     watched_period_s: float = 1.0
-    blind_period_s: float = 0.15
+    blind_period_s: float = 0.2
     structural_period_s: float = 5.0
     burst_gap_s: float = 0.005
     structural_gap_s: float = 0.05
     echo_s: float = 0.025
     rest_share: float = 0.002
-    blind_share: float = 0.01
+    blind_share: float = 0.05
     hinted_share: float = 0.10
     structural_share: float = 0.05
     credit_s: float = 0.25
@@ -103,10 +103,13 @@ class Rhythm:
         self._watched = watched
 
     def hinted(self, hint: Hint, now_s: float) -> None:
-        """A hint came: look soon."""
-        kind = self._structural if hint.structural else self._light
-        if kind.wanted_s is None:
-            kind.wanted_s = now_s
+        """A hint came: look soon.
+
+        A structural sweep may have to wait for its turn; a light one then sees the most of it already.
+        """
+        for kind in (self._structural, self._light) if hint.structural else (self._light,):
+            if kind.wanted_s is None:
+                kind.wanted_s = now_s
 
     def swept(self, started_s: float, ended_s: float, *, structural: bool) -> None:
         """A sweep ended; a structural one is a light one as well."""

@@ -28,10 +28,10 @@ from numaplace.kernel.procfs import ProcessStat, list_pids, read_stat
 from numaplace.kernel.status import read_cgroup_paths, read_command_line
 
 YOUNG_S = 10.0
-"""For so long after it was first seen a process is likely to become what it will be."""
+"""For so long after its start a process is likely to become what it will be."""
 YOUNG_CHECKS_MAX = 64
 FOLLOWED_CHECKS_MAX = 256
-OTHER_CHECKS_MAX = 128
+OTHER_CHECKS_MAX = 64
 """Checks at one refresh, of each sort of process."""
 
 _SERVICE_HIERARCHY = "name=systemd"
@@ -55,12 +55,6 @@ class Places:
         return None if self.cpuset is None or not path else at_path(self.cpuset, path)
 
 
-@dataclass(slots=True)
-class _Entry:
-    process: Process
-    seen_s: float
-
-
 class ProcessTable:
     """All processes of a host, as of the last refresh. Not thread-safe; one owner."""
 
@@ -71,25 +65,25 @@ class ProcessTable:
         self._root = root
         self._read_group = read_group
         self._page_bytes = page_bytes
-        self._entries: dict[int, _Entry] = {}
+        self._ticks_per_s = os.sysconf("SC_CLK_TCK")
+        self._entries: dict[int, Process] = {}
         # Whoever was checked goes to the end: the front waits longest.
         self._turns: dict[int, None] = {}
 
     @property
     def processes(self) -> tuple[Process, ...]:
         """Every process, kernel threads included."""
-        return tuple(entry.process for entry in self._entries.values())
+        return tuple(self._entries.values())
 
     def get(self, pid: int) -> Process | None:
         """The process that had this pid at the last refresh."""
-        entry = self._entries.get(pid)
-        return None if entry is None else entry.process
+        return self._entries.get(pid)
 
     def refresh(self, now_s: float, followed: Collection[int] = (), cgroups: Iterable[Cgroup] = ()) -> bool:
         """Bring the table up to date; returns whether anything that selection looks at has changed.
 
         Args:
-            now_s: on a monotonic clock.
+            now_s: seconds since boot.
             followed: pids that are checked before others.
             cgroups: whose members are compared with what is known.
         """
@@ -98,19 +92,19 @@ class ProcessTable:
         for pid in gone:
             self._forget(pid)
         new = there - self._entries.keys()
-        changed = [self._read(pid, now_s) for pid in sorted(new)]
+        changed = [self._read(pid) for pid in sorted(new)]
         changed += [self._check(pid, now_s) for pid in self._due(now_s, new, followed)]
-        changed += [self._read_again(pid) for pid in self._misplaced(cgroups)]
+        changed += [self._read(pid) for pid in self._misplaced(cgroups)]
         return bool(gone) or any(changed)
 
-    def read_now(self, pid: int, now_s: float) -> Process | None:
+    def read_now(self, pid: int) -> Process | None:
         """Read one process in full; None if there is none."""
-        self._read(pid, now_s)
+        self._read(pid)
         return self.get(pid)
 
     def look_again(self, pid: int) -> bool:
         """Read a known process in full; returns whether it changed."""
-        return pid in self._entries and self._read_again(pid)
+        return pid in self._entries and self._read(pid)
 
     def _forget(self, pid: int) -> None:
         self._entries.pop(pid, None)
@@ -127,9 +121,10 @@ class ProcessTable:
         return list(dict.fromkeys(turns))
 
     def _is_young(self, pid: int, now_s: float) -> bool:
-        return self._entries[pid].seen_s > now_s - YOUNG_S
+        process = self._entries[pid]
+        return not process.kernel and process.ref.start_ticks > (now_s - YOUNG_S) * self._ticks_per_s
 
-    def _read(self, pid: int, seen_s: float) -> bool:
+    def _read(self, pid: int) -> bool:
         """Read a process in full; returns whether that changed the table."""
         before = self.get(pid)
         try:
@@ -140,13 +135,10 @@ class ProcessTable:
         if after is None:
             self._forget(pid)
         else:
-            self._entries[pid] = _Entry(after, seen_s)
+            self._entries[pid] = after
             self._turns.pop(pid, None)
             self._turns[pid] = None
         return not _is_same(before, after)
-
-    def _read_again(self, pid: int) -> bool:
-        return self._read(pid, self._entries[pid].seen_s)
 
     def _full(self, stat: ProcessStat) -> Process:
         lean = self._lean(stat)
@@ -176,9 +168,9 @@ class ProcessTable:
     def _check(self, pid: int, now_s: float) -> bool:
         """See whether a process is still what we know; read it in full if it is not, or is young."""
         if self._is_young(pid, now_s):
-            return self._read_again(pid)
+            return self._read(pid)
         self._turns[pid] = self._turns.pop(pid)
-        known = self._entries[pid].process
+        known = self._entries[pid]
         try:
             stat = read_stat(pid, self._root, tid=pid)
             lean = None if _is_gone(stat) else self._lean(stat)
@@ -189,16 +181,16 @@ class ProcessTable:
             return True
         as_known = replace(lean, arguments=known.arguments, cgroup=known.cgroup, service=known.service, user=known.user)
         if not _is_same(known, as_known):
-            return self._read_again(pid)
-        self._entries[pid].process = as_known
+            return self._read(pid)
+        self._entries[pid] = as_known
         return False
 
     def _misplaced(self, cgroups: Iterable[Cgroup]) -> set[int]:
         """Processes that are in one of these cgroups and were elsewhere, or the other way round."""
         known: defaultdict[str, set[int]] = defaultdict(set)
-        for pid, entry in self._entries.items():
-            if not entry.process.kernel:
-                known[entry.process.cgroup].add(pid)
+        for pid, process in self._entries.items():
+            if not process.kernel:
+                known[process.cgroup].add(pid)
         misplaced: set[int] = set()
         for cgroup in cgroups:
             try:
@@ -206,7 +198,7 @@ class ProcessTable:
             except KernelCallError:
                 # Removed meanwhile, or threaded: its processes are found by their turn.
                 continue
-        return {pid for pid in misplaced if pid in self._entries and not self._entries[pid].process.kernel}
+        return {pid for pid in misplaced if pid in self._entries and not self._entries[pid].kernel}
 
 
 def _is_same(before: Process | None, after: Process | None) -> bool:

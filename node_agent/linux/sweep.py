@@ -77,7 +77,7 @@ class TaskSweep:
         """See `TaskSource`; raises OSError too if it could not be written down, and is not followed then."""
         with self._lock:
             if pid is not None and cgroup is None:
-                task = self._tasks.adopt_process(job, pid, self._now_s())
+                task = self._tasks.adopt_process(job, pid)
             elif cgroup is not None and pid is None:
                 task = self._tasks.adopt_cgroup(job, cgroup)
             else:

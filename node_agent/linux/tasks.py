@@ -76,7 +76,7 @@ class TaskList:
         return (*filter(None, [self._load_remark]), *([words] if left_out else []))
 
     def refresh(self, now_s: float) -> bool:
-        """Bring the list up to date; ``now_s`` is monotonic. Returns whether it was made anew."""
+        """Bring the list up to date; ``now_s``: seconds since boot. Returns whether it was made anew."""
         followed = {ref.pid for ref in self._members}
         changed = self._table.refresh(now_s, followed, self._cgroups())
         if not (changed or self._stale or self._rules.min_resident_bytes):
@@ -93,7 +93,7 @@ class TaskList:
             self._select()
         return any(changed)
 
-    def adopt_process(self, job: JobId, pid: int, now_s: float) -> TaskId:
+    def adopt_process(self, job: JobId, pid: int) -> TaskId:
         """Follow a process and its descendants under this name.
 
         Raises:
@@ -103,7 +103,7 @@ class TaskList:
         """
         if read_status(pid, self._host.root).thread_group != pid:
             raise ValueError(f"{pid} is a thread; adopt its process")
-        process = self._table.read_now(pid, now_s)
+        process = self._table.read_now(pid)
         if process is None:
             raise ProcessGone("adopting", errno.ESRCH, pid)
         if process.kernel or pid in self._host.own_pids:

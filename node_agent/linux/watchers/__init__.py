@@ -1,13 +1,15 @@
-"""What wakes the sweep: watchers of cpuset writes, of pinning calls, and of processes that come and go.
+"""What wakes the sweep: watchers of cpuset writes, of pinning calls, of processes and CPUs that come and go.
 
 Each is optional. What cannot be opened is named in a remark, in plain words with what to change; the sweep finds
 everything by itself, only later.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node_agent.linux.processes import Places
 from node_agent.linux.watchers.cpuset_writes import FanotifyWatcher, InotifyWatcher
+from node_agent.linux.watchers.hotplug import HotplugWatcher
 from node_agent.linux.watchers.lifecycle import LifecycleWatcher
 from node_agent.linux.watchers.pinning import PinningWatcher
 from node_agent.ports import Watcher
@@ -24,6 +26,7 @@ class WatcherChoice:
     inotify: bool = True
     tracefs: bool = True
     lifecycle: bool = True
+    hotplug: bool = True
     execs: bool = True
 
 
@@ -42,7 +45,18 @@ def open_watchers(choice: WatcherChoice | None = None) -> tuple[list[Watcher], l
     _open_cpuset_writes(wanted, watchers, remarks)
     if wanted.tracefs:
         _open_traces(wanted, watchers, remarks)
+    if wanted.hotplug:
+        try:
+            watchers.append(HotplugWatcher())
+        except OSError as error:
+            remarks.append(f"uevents cannot be heard ({error}): the sweep finds CPUs that come and go")
     return watchers, remarks
+
+
+def see_everything(watchers: Sequence[Watcher]) -> bool:
+    """Whether both ways to change a home are watched: otherwise the sweep's period is the time to notice one."""
+    writes = any(isinstance(watcher, FanotifyWatcher | InotifyWatcher) for watcher in watchers)
+    return writes and any(isinstance(watcher, PinningWatcher) for watcher in watchers)
 
 
 def _open_cpuset_writes(wanted: WatcherChoice, watchers: list[Watcher], remarks: list[str]) -> None:

@@ -88,7 +88,9 @@ class PinningWatcher:
 
 
 def _actor(context: Context, lookups: Lookups) -> Actor | None:
-    return lookups.actor(lookups.process_of(context.actor_tid), context.actor_comm)
+    # The tracer keeps the commands of recent threads only; for all others it writes <...>.
+    command = "" if context.actor_comm == "<...>" else context.actor_comm
+    return lookups.actor(lookups.process_of(context.actor_tid), command)
 
 
 def _enable_if_known(instance: TraceInstance, event: str) -> None:
