@@ -7,10 +7,10 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from numaplace.v1 import numaplace_pb2, numaplace_pb2_grpc, session_pb2, session_pb2_grpc
+from numaplace.v1 import numaplace_pb2, numaplace_pb2_grpc, session_pb2
 from scheduler.ports import Desk, Observer
 from scheduler.rpc.services import Hosts, Jobs, Moves, Policies
-from scheduler.rpc.session import AgentSessions
+from scheduler.rpc.session import AgentSessions, add_to
 
 MESSAGE_BYTES_MAX = 64 << 20
 """A snapshot of 50 000 tasks is about half of this."""
@@ -52,7 +52,7 @@ class Server:
         self._listen = listen
         self._server = grpc.aio.server(options=OPTIONS)
         self._health = health.aio.HealthServicer()
-        session_pb2_grpc.add_AgentSessionServicer_to_server(AgentSessions(desk, observer), self._server)
+        add_to(self._server, AgentSessions(desk, observer))
         numaplace_pb2_grpc.add_HostsServicer_to_server(Hosts(desk, observer), self._server)
         numaplace_pb2_grpc.add_JobsServicer_to_server(Jobs(desk, observer), self._server)
         numaplace_pb2_grpc.add_MovesServicer_to_server(Moves(desk, observer), self._server)
