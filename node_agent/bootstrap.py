@@ -116,6 +116,7 @@ class Agent:
         limits = Limits(movers_max=settings.limits.movers)
         self._core = AgentCore(instance, replace(remembered, policies=policies), limits)
         self._publisher = Publisher()
+        self._local_servers: list[grpc.aio.Server] = []
         clock = BootClock()
         outlets = Outlets(self._send, self._publisher.publish)
         self._shell = Shell(self._core, self._host.mover, self._journal, clock, outlets)
@@ -148,6 +149,8 @@ class Agent:
                 tasks.create_task(self._dial_when_swept())
                 tasks.create_task(PeerGate(self._settings.socket, self._serve_uid).run())
         finally:
+            for server in self._local_servers:
+                await server.stop(None)
             self._journal.close()
             log.info(events.STOPPED)
 
@@ -165,6 +168,8 @@ class Agent:
         )
         server.add_insecure_port(f"unix:{path}")
         await server.start()
+        # grpc.aio closes and unlinks the socket of a server that nobody holds.
+        self._local_servers.append(server)
 
     def _hands(self) -> Hands:
         source = self._host.tasks
