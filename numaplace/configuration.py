@@ -138,19 +138,24 @@ def load_settings(kind: type[S], file: Path | None, flags: Mapping[str, Any]) ->
     except ValidationError as error:
         mistakes = [*(_words(kind, each) for each in error.errors()), *mistakes]
     except SettingsError as error:
-        mistakes.append(f'the environment: {error}; a list or a table is given there as JSON, such as ["/slurm"]')
+        variables = ", ".join(name for name, key in _variables(kind).items() if f'"{key}"' in str(error))
+        mistakes.append(f'{variables}: {error}; a list or a table is given there as JSON, such as ["/slurm"]')
     if settings is None or mistakes:
         raise ConfigurationError(where + "; ".join(mistakes))
     return settings
 
 
+def _variables(kind: type[ServiceSettings]) -> dict[str, str]:
+    """The environment variables that look like ours, each with its first key."""
+    prefix, delimiter = kind.model_config.get("env_prefix", ""), kind.model_config.get("env_nested_delimiter") or "__"
+    ours = sorted(name for name in os.environ if prefix and name.upper().startswith(prefix.upper()))
+    return {name: name[len(prefix) :].lower().split(delimiter)[0] for name in ours}
+
+
 def _unknown_variables(kind: type[ServiceSettings]) -> Iterable[str]:
     """Variables that look like ours and are not; keys within a section are checked with the other values."""
-    prefix, delimiter = kind.model_config.get("env_prefix", ""), kind.model_config.get("env_nested_delimiter") or "__"
-    if not prefix:
-        return
-    for variable in sorted(name for name in os.environ if name.upper().startswith(prefix)):
-        key = variable[len(prefix) :].lower().split(delimiter)[0]
+    prefix = kind.model_config.get("env_prefix", "")
+    for variable, key in _variables(kind).items():
         if key not in kind.model_fields and variable.upper() != f"{prefix}CONFIG":
             near = difflib.get_close_matches(key, list(kind.model_fields), n=1)
             hint = f"; did you mean {prefix}{near[0].upper()}?" if near else ""
