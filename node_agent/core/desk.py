@@ -117,10 +117,15 @@ class Desk:
                 yield from self._close(order, MoveState.SUPERSEDED, f"superseded: by {newest[order.task]}")
 
     def task_gone(self, task: TaskId) -> Iterator[Do]:
-        """What waits for a task that ended will never run; a mover at work notices by itself."""
+        """What waits will never run, and a mover at work is told: the task may only be followed no more.
+
+        Should it appear again before its mover has ended, with another home, nothing else would stop that mover.
+        """
         for order in self.orders.of_task(task):
             if self.orders.state(order.id) is MoveState.ACCEPTED:
                 yield from self._close(order, MoveState.FAILED, "the task ended before its move began")
+            else:
+                yield from self.end_early(order, "the task ended or is not followed any more")
 
     def home_changed(self, task: Followed) -> Iterator[Do]:
         """Moves towards an older home end."""
