@@ -7,10 +7,12 @@ is the host's truth, and every followed task is home or has a reason that the tr
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from numaplace.model.policy import FollowMode, Policy
-from numaplace.model.worth import Reason
+from node_agent.core.followed import Surroundings
+from numaplace.model.policy import Policy
+from numaplace.model.worth import Action, judge
 from scheduler.planning.records import TaskKey, TaskRecord
 from scheduler.state.machine import SchedulerState
+from tests.simulation.explained import bears_out
 from tests.simulation.ledger import turned_down
 from tests.simulation.truth import TrueHost, TrueTask
 
@@ -35,6 +37,29 @@ def unmet(world: "World") -> Iterator[str]:
         yield from _host(site, scheduler.state, world)
     if set(scheduler.state.world.hosts) - {site.host.id for site in world.sites}:
         yield "the scheduler knows hosts that do not exist"
+
+
+def unmet_alone(world: "World") -> Iterator[str]:
+    """What is missing while there is no scheduler: agents follow alone, each by the last policies that it was given."""
+    for site in world.sites:
+        host, agent = site.host, site.agent
+        if agent is None:
+            yield f"{host.id} has no agent"
+            continue
+        core = agent.core
+        if core.orders.open_orders or agent.runs:
+            yield f"{host.id} has open orders"
+        if set(core.tasks) != set(host.tasks):
+            yield f"{host.id} follows {sorted(core.tasks)}, there are {sorted(host.tasks)}"
+            continue
+        around = Surroundings(core.topology, core.load, core._costs, 0, 1)
+        for task in host.tasks.values():
+            known, policy = core.tasks[task.id], core.policies.of(task.job)
+            verdict = judge(known.situation(agent.now_s(), policy, around))
+            can_move = core.abilities.can_move
+            explained = bears_out(host, task, verdict, policy, can_move=can_move)
+            if not explained and (can_move or verdict.action is not Action.MOVE):
+                yield f"{task.id} on {host.id}, alone: {verdict.reason.value} does not explain {verdict.words!r}"
 
 
 def overdue(world: "World") -> Iterator[str]:
@@ -107,32 +132,5 @@ def _task(host: TrueHost, task: TrueTask, known: TaskRecord, policy: Policy, *, 
         yield f"the scheduler has another residency of {name}"
     elif known.verdict is None:
         yield f"{name} was never judged"
-    elif not _explained(host, task, known, policy, can_move=can_move):
+    elif not bears_out(host, task, known.verdict, policy, can_move=can_move, held=bool(known.held)):
         yield f"{name}: {known.verdict.reason.value} does not explain {known.verdict.words!r}"
-
-
-def _explained(host: TrueHost, task: TrueTask, known: TaskRecord, policy: Policy, *, can_move: bool) -> bool:
-    """Whether the truth bears the verdict's reason out."""
-    assert known.verdict is not None
-    home = host.topology.home_of(task.cpus)
-    remote = task.residency().remote_bytes(home, policy.kinds)
-    held_fast = sum(
-        size for lot, size in task.lots.items() if lot.node not in home and lot.kind in policy.kinds and lot.pinned
-    )
-    movable = remote - held_fast
-    least = max(policy.min_remote_bytes, int(policy.min_locality_gain * task.residency().resident_bytes), 1)
-    allowed = home & task.mems
-    room = sum(max(0, host.free(node) - policy.budget.headroom_bytes) for node in allowed)
-    true_of: dict[Reason, bool] = {
-        Reason.AT_HOME: remote == 0,
-        Reason.NO_HOME: not home,
-        Reason.NEVER: policy.mode is FollowMode.NEVER,
-        Reason.OBSERVE: policy.mode is FollowMode.OBSERVE,
-        Reason.INTERLEAVED: task.memory_policy.spread_on_purpose and policy.keep_interleave,
-        Reason.STUCK: movable == 0 or not can_move,
-        Reason.TOO_SMALL: movable < least,
-        Reason.NOT_WORTH_IT: True,
-        Reason.TARGET_FULL: room < remote,  # of what is pinned the scheduler need not know before it was tried
-        Reason.TRIED: bool(known.held) or movable < least or room < min(movable, least),
-    }
-    return true_of.get(known.verdict.reason, False)

@@ -83,7 +83,9 @@ def _orders_run_again(patch: Patch) -> None:
 
 
 def _second_mover(patch: Patch) -> None:
-    patch.setattr(AgentOrders, "start", lambda *_: None)
+    start = AgentOrders.start
+    patch.setattr(AgentOrders, "startable", lambda orders, _: iter(orders.open_orders))
+    patch.setattr(AgentOrders, "start", lambda orders, move: start(orders, move) if move in orders._waiting else None)
 
 
 def _outcomes_not_repeated(patch: Patch) -> None:
@@ -152,6 +154,10 @@ def _waiting_never_starts(patch: Patch) -> None:
     patch.setattr(Desk, "start_waiting", _nothing)
 
 
+def _never_alone(patch: Patch) -> None:
+    patch.setattr(AgentCore, "_follow_alone", _nothing)
+
+
 PLANTED: Mapping[str, Planted] = {
     "an outcome is acknowledged and not stored": Planted(_outcome_not_stored, "acknowledged before it was stored"),
     "an order is sent and not stored": Planted(_order_not_stored, "was sent before it was stored"),
@@ -161,7 +167,7 @@ PLANTED: Mapping[str, Planted] = {
         _end_not_journalled, "has not ended|is open in the store|journal does not"
     ),
     "a known order is run again": Planted(_orders_run_again, "accepted after its end|accepted twice|ended twice"),
-    "a second mover starts": Planted(_second_mover, "at the same time|runs twice"),
+    "a second mover starts": Planted(_second_mover, "at the same time"),
     "outcomes are not repeated": Planted(_outcomes_not_repeated, "nobody acknowledged|which its host has accepted"),
     "open orders are not told": Planted(_open_orders_not_told, "which its host has accepted"),
     "the agent does not resume": Planted(_no_resume, "has not ended|which its host has accepted"),
@@ -175,5 +181,6 @@ PLANTED: Mapping[str, Planted] = {
     "nobody asks again": Planted(_nobody_asks_again, "is overdue"),
     "a task gets two orders": Planted(_two_orders_a_task, "has an open move"),
     "measurements are not heard": Planted(_measurements_not_heard, "another residency|does not explain"),
+    "an agent does nothing alone": Planted(_never_alone, "alone: .* does not explain"),
     "accepted orders never start": Planted(_waiting_never_starts, "has open orders|is open in the store"),
 }

@@ -1,5 +1,6 @@
 """One run: a cluster made from a seed, a time of changes and faults, and a time of quiet in which all must be well."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
@@ -8,7 +9,7 @@ from numaplace.model.ids import HostId
 from scheduler.planning.records import MoveLimits
 from tests.simulation.agent import Habits
 from tests.simulation.disk import Store
-from tests.simulation.goal import overdue, unmet
+from tests.simulation.goal import overdue, unmet, unmet_alone
 from tests.simulation.ledger import Ledger, Violation
 from tests.simulation.network import Network
 from tests.simulation.policies import random_policy
@@ -50,6 +51,8 @@ class World:
         self.store = Store(random_policy(rng))
         self.limits = MoveLimits(rng.choice((1, 2, 2, 4)), rng.choice((1, 2, 64)))
         self.scheduler: SchedulerProcess | None = None
+        self.scheduler_wanted = True
+        self.lonely = rng.random() < 0.06
         self.epochs = 0
         hosts = rng.choice((1, 1, 2, 3))
         self.sites = [
@@ -72,8 +75,8 @@ class World:
     # The scheduler
 
     def start_scheduler(self) -> None:
-        """Start it, unless it runs."""
-        if self.scheduler is None:
+        """Start it, unless it runs or is to stay away."""
+        if self.scheduler is None and self.scheduler_wanted:
             self.epochs += 1
             self.scheduler = SchedulerProcess(
                 self.setting,
@@ -98,12 +101,23 @@ class World:
 
     def await_goal(self) -> float:
         """Let quiet pass until all is well; returns how long that took. Raises Violation if it never is."""
+        quiet_s = 0.0
+        if self.lonely:
+            self.scheduler_wanted = False
+            if self.scheduler is not None:
+                self.scheduler.kill()
+            quiet_s += self._await(unmet_alone)
+            self.scheduler_wanted = True
+            self.start_scheduler()
+        return quiet_s + self._await(unmet)
+
+    def _await(self, what_is_missing: Callable[["World"], Iterator[str]]) -> float:
         began_s = self.timeline.now_s
         until_s, moved = began_s + QUIET_S_MAX, self.ledger.moved_bytes
         while True:
             self.timeline.run_until(self.timeline.now_s + LOOK_EVERY_S)
             self.look()
-            missing = list(unmet(self))
+            missing = list(what_is_missing(self))
             quiet_s = self.timeline.now_s - began_s
             if not missing:
                 return quiet_s

@@ -1,0 +1,49 @@
+"""What the simulation found, each as the shortest test that fails without its mending."""
+
+from dataclasses import replace
+
+from node_agent.core.agent import AgentCore
+from node_agent.core.events import AbilitiesKnown, CancelMover, Do, PagesMeasured, Send, StartMover, Swept, Told
+from node_agent.core.facts import Measured, ProcessRef, Sweep, TaskFacts
+from numaplace.model.ids import CpuId, JobId, MoveId, NodeId, TaskId
+from numaplace.model.job import Task
+from numaplace.model.move import MoveOrder
+from numaplace.model.policy import Policy
+from numaplace.model.residency import Residency
+from numaplace.model.session import Abilities
+from numaplace.model.topology import Node, Topology
+
+NODES = frozenset({NodeId(0), NodeId(1)})
+TOPOLOGY = Topology(tuple(Node(n, frozenset({CpuId(int(n))}), 1 << 30, {}) for n in sorted(NODES)))
+TASK = TaskFacts(
+    TaskId("cgroup:/t"), JobId("one"), "job", (ProcessRef(7, 1),), 1, frozenset({CpuId(1)}), NODES, started_s=0.0
+)
+
+
+def _swept(core: AgentCore, at_s: float, *tasks: TaskFacts) -> list[Do]:
+    return core.handle(Swept(Sweep(at_s, TOPOLOGY, tasks)), at_s)
+
+
+def _agent() -> AgentCore:
+    core = AgentCore("a")
+    core.handle(AbilitiesKnown(Abilities()), 0.0)
+    _swept(core, 1.0, TASK)
+    core.handle(PagesMeasured(TASK.id, Measured(Residency.of_nodes({NodeId(0): 1 << 30}))), 1.0)
+    return core
+
+
+def test_a_task_that_serves_another_job_is_told_again() -> None:
+    """A policy holds for a job: the scheduler must hear that a followed task has another one. Seed 117."""
+    core = _agent()
+    told = [do.report for do in _swept(core, 2.0, replace(TASK, job=JobId("two"))) if isinstance(do, Send)]
+    assert [report.job for report in told if isinstance(report, Task)] == ["two"]
+    assert not [do for do in _swept(core, 3.0, replace(TASK, job=JobId("two"))) if isinstance(do, Send)]
+
+
+def test_a_task_that_is_followed_no_more_is_moved_no_more() -> None:
+    """It may come back with another home while its mover is still at work. Seed 986."""
+    core = _agent()
+    home = core.tasks[TASK.id].home
+    order = MoveOrder(MoveId("m"), TASK.id, home.nodes, NODES, home.version, Policy())
+    assert any(isinstance(do, StartMover) for do in core.handle(Told(order), 2.0))
+    assert [do.move for do in _swept(core, 3.0) if isinstance(do, CancelMover)] == ["m"]
