@@ -13,6 +13,7 @@ from numaplace.cli.connect import Json, asks_agent
 from numaplace.cli.examples import examples
 from numaplace.model.cpuset import format_id_list
 from numaplace.model.ids import JobId, TaskId
+from numaplace.model.job import Task
 from numaplace.model.views import AgentStatus, Shown
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _pages(shown: Shown, *, ascii_only: bool) -> list[RenderableType]:
         ("cpus", format_id_list(task.cpus) or "none"),
         ("mems", format_id_list(task.mems) or "none"),
         ("home", format_id_list(home) or "nowhere: none of its CPUs is online on a known node"),
-        ("size", f"{task.processes} processes, {task.threads} threads, {units.duration(task.age_s)} old"),
+        ("size", f"{_processes(task)}, {_threads(task.threads)}, {units.duration(task.age_s)} old"),
         ("memory policy", f"{task.memory_policy.value} {format_id_list(task.policy_nodes)}".strip()),
         ("resident", units.size(task.residency.resident_bytes)),
         ("locality", f"{units.share(shown.locality)} at home, {units.size(remote)} remote"),
@@ -98,6 +99,14 @@ def _pages(shown: Shown, *, ascii_only: bool) -> list[RenderableType]:
     if shown.stuck:
         parts += ["", Text("known not to move:", "bold"), left_table(shown.stuck)]
     return parts
+
+
+def _processes(task: Task) -> str:
+    return units.counted(task.processes, "process", "processes")
+
+
+def _threads(number: int) -> str:
+    return units.counted(number, "thread", "threads")
 
 
 @asks_agent
@@ -117,7 +126,7 @@ def adopt(
         output.show_json(task)
     else:
         home = format_id_list(task.home.nodes) or "nowhere"
-        output.show(Text(f"{task.job}: following {task.id}, {task.processes} processes, home {home}"))
+        output.show(Text(f"{task.job}: following {task.id}, {_processes(task)}, home {home}"))
 
 
 @asks_agent
@@ -134,7 +143,7 @@ def release(
     if as_json:
         output.show_json({"job": job, "released": released})
     else:
-        output.show(Text(f"{job}: no longer following {released} task{'' if released == 1 else 's'}"))
+        output.show(Text(f"{job}: no longer following {units.counted(released, 'task', 'tasks')}"))
 
 
 @asks_agent
@@ -156,7 +165,7 @@ def _status(found: AgentStatus) -> list[RenderableType]:
     for name, value in (
         ("host", f"{found.host}, kernel {able.kernel or 'unknown'}, agent {found.version}"),
         ("scheduler", where),
-        ("watching", f"{found.tasks} tasks, {found.threads} threads"),
+        ("watching", f"{units.counted(found.tasks, 'task', 'tasks')}, {_threads(found.threads)}"),
         ("noticing by", ", ".join(sorted(watcher.value for watcher in able.watchers))),
         ("moving", "yes" if able.can_move else "no: see below"),
         ("moves", f"{found.moves_open} open, {found.outcomes_unacknowledged} outcomes not yet acknowledged"),

@@ -37,6 +37,11 @@ def share(part: float) -> str:
     return f"{percent} %"
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """``1 process``, ``2 processes``."""
+    return f"{number} {one if number == 1 else many}"
+
+
 def duration(seconds: float) -> str:
     """``12 ms``, ``3.4 s``, ``5 min``, ``2 h``, ``9 d``: two digits are enough."""
     if seconds < 1:

@@ -69,6 +69,11 @@ def test_durations(seconds: float, text: str) -> None:
     assert units.duration(seconds) == text
 
 
+def test_counted_things() -> None:
+    """One is one."""
+    assert [units.counted(n, "task", "tasks") for n in (0, 1, 2)] == ["0 tasks", "1 task", "2 tasks"]
+
+
 def test_moments() -> None:
     """A clock that runs ahead is not the future."""
     now = datetime(2026, 1, 1, tzinfo=UTC)
