@@ -82,6 +82,7 @@ async def running(settings: SchedulerSettings) -> AsyncIterator[tuple[Shell, Ser
             try:
                 yield shell, server
             finally:
+                shell.hang_up()
                 await server.stop(settings.drain_s)
 
 

@@ -36,7 +36,7 @@ app = typer.Typer(
 
 Config = Annotated[
     Path | None,
-    typer.Option("--config", "-c", envvar="NUMAPLACE_SCHEDULER_CONFIG", help="TOML file; see docs/scheduler.md."),
+    typer.Option("--config", "-c", envvar="NUMAPLACE_SCHEDULER_CONFIG", help="TOML file; check-config prints all keys."),
 ]
 
 

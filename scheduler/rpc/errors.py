@@ -37,6 +37,7 @@ CLOSED = {
     CloseCause.BAD_REPORT: grpc.StatusCode.INVALID_ARGUMENT,
     CloseCause.TOO_MANY: grpc.StatusCode.RESOURCE_EXHAUSTED,
     CloseCause.UNRESPONSIVE: grpc.StatusCode.ABORTED,
+    CloseCause.STOPPING: grpc.StatusCode.UNAVAILABLE,
 }
 """Why the state closes a session, as a status."""
 

@@ -16,7 +16,15 @@ from typing import get_args
 from scheduler.planning.records import Move
 from scheduler.ports import Clock, Line, Observer, Store, StoreBusyError, WatchOverflowError
 from scheduler.state.events import AgentLost, Event, SessionId, Tick
-from scheduler.state.instructions import CloseSession, Instruction, Publish, SendTo, StoreInstruction, WakeAt
+from scheduler.state.instructions import (
+    CloseCause,
+    CloseSession,
+    Instruction,
+    Publish,
+    SendTo,
+    StoreInstruction,
+    WakeAt,
+)
 from scheduler.state.machine import SchedulerState
 
 EVENTS_WAITING_MAX = 4096
@@ -154,6 +162,13 @@ class Shell:
         if watch in self._watches:
             self._watches.remove(watch)
 
+    def hang_up(self) -> None:
+        """The service stops: agents and watchers are told so, and need not be waited for."""
+        for line in self._lines.values():
+            line.close(CloseCause.STOPPING, "the scheduler stops; dial again")
+        for watch in self._watches:
+            watch.end()
+
     # The writer
 
     def stop(self) -> None:
@@ -176,8 +191,7 @@ class Shell:
             self._ended.set()
             if self._timer is not None:
                 self._timer.cancel()
-            for watch in self._watches:
-                watch.end()
+            self.hang_up()
 
     async def _gather(self) -> list[_Posted | None]:
         turn = [await self._queue.get()]

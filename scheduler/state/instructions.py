@@ -89,6 +89,7 @@ class CloseCause(Enum):
     BAD_REPORT = "bad-report"
     TOO_MANY = "too-many"
     UNRESPONSIVE = "unresponsive"
+    STOPPING = "stopping"
 
 
 @dataclass(frozen=True, slots=True)

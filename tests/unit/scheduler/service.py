@@ -49,6 +49,7 @@ async def service(folder: Path, **flags: Any) -> AsyncIterator[Service]:  # noqa
 class Hand:
     """An agent's end of a session, moved by a test."""
 
+    channel: grpc.aio.Channel
     call: "grpc.aio.StreamStreamCall[session_pb2.AgentMessage, session_pb2.SchedulerMessage]"
     heard: list[Message] = field(default_factory=list)
     sequence: int = 0
@@ -95,7 +96,7 @@ async def dialled(address: str, credentials: grpc.ChannelCredentials | None = No
         grpc.aio.insecure_channel(address) if credentials is None else grpc.aio.secure_channel(address, credentials)
     )
     async with channel:
-        hand = Hand(session_pb2_grpc.AgentSessionStub(channel).Session())
+        hand = Hand(channel, session_pb2_grpc.AgentSessionStub(channel).Session())
         try:
             yield hand
         finally:
