@@ -179,7 +179,7 @@ def test_a_burst_ends_in_a_move_within_two_seconds(changes_s: list[float]) -> No
 def test_even_a_bouncing_task_is_moved_once_it_is_quiet(changes_s: list[float]) -> None:
     """Settling has an end, whatever went before."""
     after_s, asked = _settled_after(changes_s)
-    assert after_s <= SETTLE_S_MAX
+    assert after_s <= SETTLE_S_MAX + 1e-6  # sums of floats round
     assert asked <= 8
 
 
