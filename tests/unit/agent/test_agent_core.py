@@ -126,6 +126,16 @@ def test_an_unchanged_sweep_says_nothing() -> None:
     assert agent.sweep() == []
 
 
+def test_a_task_that_serves_another_job_is_told_anew() -> None:
+    """Adopted under another name it has another policy; told once, and the task stays the same."""
+    agent = in_session(a=0)
+    renamed = Swept(Sweep(agent.now_s, HOST, (facts(T, 0, job="other"),)))
+    (task,) = sent(agent.tell(renamed), Task)
+    assert isinstance(task, Task)
+    assert (task.id, task.job) == (T, "other")
+    assert agent.tell(renamed) == []
+
+
 def test_another_topology_is_a_new_snapshot() -> None:
     """A CPU or node that came or went changes what every report means."""
     agent = in_session(a=0)

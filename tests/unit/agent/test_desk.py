@@ -141,8 +141,11 @@ def test_a_second_order_supersedes_the_first_and_waits_for_its_end(agent: Driven
 
 
 def test_a_task_that_ends_takes_its_waiting_orders_along_at_once(agent: Driven) -> None:
-    """They do not wait for a free place only to find out; the running one notices by itself."""
+    """They do not wait for a free place only to find out; the running one is told, and ends when its mover says so."""
     agent.told(order("m"))
+    agent.gone(T)
+    assert "not followed any more" in agent.cancels[MoveId("m")]
+    agent.sweep(a=1)
     agent.told(order("n"))
     agent.gone(T)
     assert agent.state_of("n") is MoveState.FAILED
