@@ -7,7 +7,7 @@ may cost in the long run, and a little credit to be quick with. Rules kept:
 - When the credit is used up, the next sweep that hints ask for waits until it is earned again.
 - A hint may come just before its effect (an exiting process is still listed), so an echo follows the last one.
 - Without watchers the period is the latency, so it is short; with them it is a safety net.
-- However slow the host, the shares hold: periods stretch.
+- At rest periods stretch with the cost of sweeps, up to a limit: late is still noticed, never is not.
 """
 
 from collections.abc import Container
@@ -22,6 +22,7 @@ class RhythmSettings:
 
     ``burst_gap_s``: least time between sweeps that hints ask for. ``structural_gap_s``: the same for structural ones.
     ``credit_s``: time that sweeps may take at once, before they are held to ``hinted_share`` and ``structural_share``.
+    ``stretch_max``: how many times longer than set a period may become, so that resting keeps to ``rest_share``.
     """
 
     watched_period_s: float = 1.0
@@ -33,8 +34,9 @@ class RhythmSettings:
     rest_share: float = 0.002
     blind_share: float = 0.05
     hinted_share: float = 0.10
-    structural_share: float = 0.05
+    structural_share: float = 0.10
     credit_s: float = 0.25
+    stretch_max: float = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +81,10 @@ class _Kind:
             self.echo_s = None
         self.ended_s = ended_s
 
-    def due_s(self, period_s: float, rest_share: float) -> float:
+    def due_s(self, period_s: float, rest_share: float, stretch_max: float) -> float:
         if self.ended_s is None:
             return 0.0
-        at_rest_s = self.ended_s + max(period_s, self.cost_s / rest_share)
+        at_rest_s = self.ended_s + min(max(period_s, self.cost_s / rest_share), period_s * stretch_max)
         soonest_s = self.ended_s + max(self._gap_s, -self._credit_s / self._share)
         asked = [max(at_s, soonest_s) for at_s in (self.wanted_s, self.echo_s) if at_s is not None]
         return min([at_rest_s, *asked])
@@ -127,11 +129,11 @@ class Rhythm:
     def _light_s(self) -> float:
         s = self._settings
         period_s, share = (s.watched_period_s, s.rest_share) if self._watched else (s.blind_period_s, s.blind_share)
-        return self._light.due_s(period_s, share)
+        return self._light.due_s(period_s, share, s.stretch_max)
 
     def _structural_s(self) -> float:
         s = self._settings
-        return self._structural.due_s(s.structural_period_s, s.rest_share)
+        return self._structural.due_s(s.structural_period_s, s.rest_share, s.stretch_max)
 
 
 def matters(hint: Hint, followed: Container[int]) -> bool:

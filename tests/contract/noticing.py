@@ -21,7 +21,7 @@ import pytest
 
 from node_agent.core.detector import Detector, Seen, TaskAppeared
 from node_agent.core.facts import TaskFacts
-from node_agent.core.rhythm import Rhythm
+from node_agent.core.rhythm import Rhythm, matters
 from node_agent.core.rules import SelectionRules
 from node_agent.linux.sweep import TaskSweep, boot_clock_s, open_tasks
 from node_agent.linux.topology import read_topology
@@ -142,11 +142,12 @@ class Agent:
             self._sweep(structural=due.structural)
 
     def _drain(self) -> None:
-        for watcher in self.watchers:
-            for hint in watcher.drain():
-                now_s = boot_clock_s()
+        followed = {ref.pid for known in self.detector.known for ref in known.facts.processes}
+        for hint in (hint for watcher in self.watchers for hint in watcher.drain()):
+            now_s = boot_clock_s()
+            self.detector.note(hint, now_s)
+            if matters(hint, followed):
                 self.rhythm.hinted(hint, now_s)
-                self.detector.note(hint, now_s)
 
     def _sweep(self, *, structural: bool) -> None:
         began_s = boot_clock_s()
@@ -251,11 +252,10 @@ def sees_writers(choice: WatcherChoice) -> bool:
     return choice.fanotify
 
 
-@pytest.fixture(params=CHOICES.values(), ids=list(CHOICES))
-def choice(request: pytest.FixtureRequest) -> WatcherChoice:
-    """Each watcher taken away in turn."""
-    assert isinstance(request.param, WatcherChoice)
-    return request.param
+def without(*names: str) -> pytest.MarkDecorator:
+    """With all watchers, then with some that matter to a change taken away in turn."""
+    chosen = ("all", *names)
+    return pytest.mark.parametrize("choice", [CHOICES[name] for name in chosen], ids=chosen)
 
 
 def test_all_watchers_open_without_a_remark(bench: Bench) -> None:
@@ -266,6 +266,7 @@ def test_all_watchers_open_without_a_remark(bench: Bench) -> None:
     assert names == ["FanotifyWatcher", "PinningWatcher", "LifecycleWatcher", "HotplugWatcher"]
 
 
+@without("no-tracefs", "no-lifecycle", "no-cpuset-writes", "sweep-alone")
 def test_pinning_a_process(bench: Bench, choice: WatcherChoice) -> None:
     """sched_setaffinity on a process; the caller is named where calls are traced."""
     job = bench.puppet()
@@ -280,6 +281,7 @@ def test_pinning_a_process(bench: Bench, choice: WatcherChoice) -> None:
         assert change.actor.command.startswith("python")
 
 
+@without("no-tracefs", "sweep-alone")
 def test_pinning_one_thread(bench: Bench, choice: WatcherChoice) -> None:
     """sched_setaffinity on one of a process's threads, even on one that is newer than the last sweep."""
     job = bench.puppet()
@@ -304,6 +306,7 @@ def test_pinning_a_forked_child(bench: Bench) -> None:
     agent.until(home(0))
 
 
+@without("no-fanotify", "no-tracefs", "no-cpuset-writes", "sweep-alone")
 def test_writing_cpuset_cpus(bench: Bench, choice: WatcherChoice) -> None:
     """A write to cpuset.cpus of the task's own cpuset; the writer is named by fanotify."""
     job = bench.puppet()
@@ -320,6 +323,7 @@ def test_writing_cpuset_cpus(bench: Bench, choice: WatcherChoice) -> None:
         assert change.source is ChangeSource.INOTIFY
 
 
+@without("no-fanotify", "sweep-alone")
 def test_writing_cpuset_mems(bench: Bench, choice: WatcherChoice) -> None:
     """A write to cpuset.mems makes a new version of the same home."""
     job = bench.puppet()
@@ -338,6 +342,7 @@ def test_writing_cpuset_mems(bench: Bench, choice: WatcherChoice) -> None:
         assert change.actor.pid == bench.stranger.pid
 
 
+@without("no-fanotify", "no-tracefs", "no-cpuset-writes", "sweep-alone")
 def test_attaching_to_another_cpuset(bench: Bench, choice: WatcherChoice) -> None:
     """A process that is put into another cpuset has that one's home, mems and path."""
     job = bench.puppet()
@@ -356,6 +361,7 @@ def test_attaching_to_another_cpuset(bench: Bench, choice: WatcherChoice) -> Non
     assert (known.facts.mems, known.facts.cgroup) == (frozenset({NodeId(1)}), second.path)
 
 
+@without("no-fanotify", "no-cpuset-writes", "sweep-alone")
 def test_a_change_at_an_ancestor(bench: Bench, choice: WatcherChoice) -> None:
     """A v2 ancestor's write changes what is effective below; on v1 the kernel refuses what would."""
     job = bench.puppet()
@@ -376,6 +382,7 @@ def test_a_change_at_an_ancestor(bench: Bench, choice: WatcherChoice) -> None:
         assert change.actor.pid == bench.stranger.pid
 
 
+@without("no-hotplug", "sweep-alone")
 def test_a_cpu_that_goes_offline_and_comes_back(bench: Bench, choice: WatcherChoice) -> None:
     """Hotplug changes the home of a task that had CPUs on both nodes, there and back."""
     job = bench.puppet()
@@ -406,6 +413,7 @@ def test_a_program_that_begins_to_match(bench: Bench) -> None:
     bench.note(": end", agent.until(gone(seen.facts.id)), boot_clock_s() - began_s)
 
 
+@without("no-fanotify", "no-lifecycle", "sweep-alone")
 def test_a_new_cgroup_below_a_root(bench: Bench, choice: WatcherChoice) -> None:
     """A process that enters a cgroup below a configured root is a task, named after the cgroup."""
     job = bench.puppet()
@@ -424,6 +432,7 @@ def test_a_new_cgroup_below_a_root(bench: Bench, choice: WatcherChoice) -> None:
     )
 
 
+@without("no-lifecycle", "sweep-alone")
 def test_a_reused_pid_is_not_the_task(bench: Bench, choice: WatcherChoice) -> None:
     """A process that gets the pid of an ended task's is not followed, even if no sweep saw the pid free."""
     job, heir = bench.puppet(), bench.puppet()
@@ -440,6 +449,7 @@ def test_a_reused_pid_is_not_the_task(bench: Bench, choice: WatcherChoice) -> No
     heir.ask("reap", reused)
 
 
+@without("sweep-alone")
 def test_a_burst_that_bounces_back_leaves_the_view_true(bench: Bench, choice: WatcherChoice) -> None:
     """A hundred pinnings to and fro are seen as few changes, and in the end as what is."""
     job = bench.puppet()

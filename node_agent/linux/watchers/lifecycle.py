@@ -18,9 +18,9 @@ from numaplace.model.job import ChangeSource
 READINGS_MAX = 4
 BUFFER_KB_PER_CPU = 16
 WINDOW_S = 1.0
-EVENTS_MAX = 60
+EVENTS_MAX = 40
 """Events in a window that are listened to."""
-MUTE_S = 4.0
+MUTE_S = 8.0
 
 
 class LifecycleWatcher:
