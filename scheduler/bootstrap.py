@@ -5,8 +5,9 @@ import contextlib
 import ipaddress
 import secrets
 import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -63,27 +64,36 @@ async def serve(settings: SchedulerSettings) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    async with running(settings) as (shell, server):
-        address = f"{settings.listen.rpartition(':')[0]}:{server.port}"
+    async with running(settings) as scheduler:
+        address = f"{settings.listen.rpartition(':')[0]}:{scheduler.port}"
         log.info(events.STARTED, **{keys.ADDRESS: address, keys.VERSION: __version__})
-        await _first_of(stopping.wait(), shell.ended())
+        await _first_of(stopping.wait(), scheduler.shell.ended())
     log.info(events.STOPPED)
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A scheduler that serves: its shell, and the ports it listens on."""
+
+    shell: Shell
+    port: int
+    metrics_port: int | None
+
+
 @contextlib.asynccontextmanager
-async def running(settings: SchedulerSettings) -> AsyncIterator[tuple[Shell, Server]]:
+async def running(settings: SchedulerSettings) -> AsyncIterator[Running]:
     """A scheduler that serves; leaving the context drains it. Raises as :func:`serve` does."""
     tls = tls_files(settings)
     async with _shell(settings) as (shell, logbook, metrics):
         server = Server(shell, logbook, settings.listen, tls)
-        _export(settings, metrics)
-        async with _writing(shell):
-            await server.start()
-            try:
-                yield shell, server
-            finally:
-                shell.hang_up()
-                await server.stop(settings.drain_s)
+        with _exported(settings, metrics) as metrics_port:
+            async with _writing(shell):
+                await server.start()
+                try:
+                    yield Running(shell, server.port, metrics_port)
+                finally:
+                    shell.hang_up()
+                    await server.stop(settings.drain_s)
 
 
 @contextlib.asynccontextmanager
@@ -134,11 +144,20 @@ async def _shell(settings: SchedulerSettings) -> AsyncIterator[tuple[Shell, Logb
             await loop.run_in_executor(pool, store.close)
 
 
-def _export(settings: SchedulerSettings, metrics: Metrics) -> None:
+@contextlib.contextmanager
+def _exported(settings: SchedulerSettings, metrics: Metrics) -> Iterator[int | None]:
+    """Serve the metrics, if that is wanted; gives the port."""
     if settings.metrics.port is None:
+        yield None
         return
     try:
-        start_http_server(settings.metrics.port, settings.metrics.address, metrics.registry)
+        server, thread = start_http_server(settings.metrics.port, settings.metrics.address, metrics.registry)
     except OSError as error:
         where = f"{settings.metrics.address}:{settings.metrics.port}"
         raise ConfigurationError(f"[metrics]: cannot listen on {where}: {error}") from error
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

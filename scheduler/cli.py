@@ -36,7 +36,9 @@ app = typer.Typer(
 
 Config = Annotated[
     Path | None,
-    typer.Option("--config", "-c", envvar="NUMAPLACE_SCHEDULER_CONFIG", help="TOML file; check-config prints all keys."),
+    typer.Option(
+        "--config", "-c", envvar="NUMAPLACE_SCHEDULER_CONFIG", help="TOML file; check-config prints all keys."
+    ),
 ]
 
 

@@ -5,6 +5,7 @@ The state is pure and says what it decided in its instructions; here they become
 
 import structlog
 
+from numaplace.model.ids import HostId
 from numaplace.model.job import HomeChange
 from numaplace.model.session import Resync
 from numaplace.model.worth import Action
@@ -12,7 +13,7 @@ from numaplace.telemetry import events, keys
 from scheduler.planning.records import Move, Stage
 from scheduler.ports import StoreError
 from scheduler.runtime.metrics import Metrics
-from scheduler.state.events import AgentConnected, AgentLost, AgentReported, Event
+from scheduler.state.events import AgentConnected, AgentLost, AgentReported, Event, SessionId
 from scheduler.state.instructions import (
     CloseSession,
     Decided,
@@ -34,21 +35,24 @@ class Logbook:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._hosts: dict[SessionId, HostId] = {}
 
     def event(self, event: Event) -> None:
         """An event is about to be handled."""
         match event:
-            case AgentConnected(_, hello):
+            case AgentConnected(session, hello):
+                self._hosts[session] = hello.host
                 self._metrics.sessions.inc()
                 fields = {keys.HOST: hello.host, keys.INSTANCE: hello.instance, keys.VERSION: hello.agent_version}
                 log.info(events.SESSION_OPENED, **fields)
-            case AgentLost():
-                log.info(events.SESSION_ENDED)
-            case AgentReported(_, _, HomeChange() as change):
+            case AgentLost(session):
+                log.info(events.SESSION_ENDED, **{keys.HOST: self._hosts.pop(session, None)})
+            case AgentReported(session, _, HomeChange() as change):
                 self._metrics.home_changes.labels(source=change.source.value).inc()
                 log.info(
                     events.HOME_CHANGED,
                     **{
+                        keys.HOST: self._hosts.get(session),
                         keys.TASK: change.task,
                         keys.HOME: sorted(change.home.nodes),
                         keys.HOME_PREVIOUS: sorted(change.previous_home),
@@ -69,7 +73,7 @@ class Logbook:
                 self._ended(move)
             case Decided(key, job, verdict):
                 self._metrics.decisions.labels(action=verdict.action.value, reason=verdict.reason.value).inc()
-                if verdict.action is Action.LEAVE:
+                if verdict.action is Action.LEAVE and verdict.remote_bytes:
                     fields = {keys.HOST: key.host, keys.JOB: job, keys.TASK: key.task}
                     log.info(
                         events.DRIFT_LEFT, **fields, **{keys.REASON: verdict.reason.value, keys.WORDS: verdict.words}

@@ -94,6 +94,7 @@ class Shell:
         self._watches: list[MoveWatch] = []
         self._waiting: list[tuple[Callable[[SchedulerState], bool], asyncio.Future[None]]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._wake_s: float | None = None
         self._ended = asyncio.Event()
 
     # The desk
@@ -211,6 +212,9 @@ class Shell:
             await self._keep(stored)
         for instruction in done:
             self._carry_out(instruction)
+        if self._timer is None:
+            # A timer may fire a hair early: then the state still wants to be woken, and does not say so again.
+            self._wake_at(self._wake_s)
         for posted in turn:
             if posted.done is not None and not posted.done.done():
                 posted.done.set_result(None)
@@ -251,7 +255,7 @@ class Shell:
     def _wake_at(self, at_s: float | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None
+        self._timer, self._wake_s = None, at_s
         if at_s is not None:
             delay_s = max(0.0, at_s - self._clock.now_s())
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)

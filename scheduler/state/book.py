@@ -25,6 +25,7 @@ class MoveBook:
         self._by_task: dict[TaskKey, MoveId] = {}
         self._by_host: dict[HostId, dict[MoveId, None]] = {}
         self._ended: OrderedDict[MoveId, Move] = OrderedDict()
+        self._latest: dict[TaskKey, MoveId] = {}
         self.endings = 0
         """How many moves have ended so far; never falls."""
 
@@ -85,8 +86,20 @@ class MoveBook:
                 del self._by_host[move.host]
         self.endings += 1
         self._ended[move.id] = move
+        self._latest[move.key] = move.id
         surplus = max(0, len(self._ended) - self._history_max)
-        return tuple(self._ended.popitem(last=False)[0] for _ in range(surplus))
+        return tuple(self._drop_oldest() for _ in range(surplus))
+
+    def _drop_oldest(self) -> MoveId:
+        move_id, move = self._ended.popitem(last=False)
+        if self._latest.get(move.key) == move_id:
+            del self._latest[move.key]
+        return move_id
+
+    def latest_ended(self, key: TaskKey) -> Move | None:
+        """The move of a task that ended last, if the history still has it."""
+        move = self._latest.get(key)
+        return None if move is None else self._ended[move]
 
     def correct(self, move: Move) -> None:
         """The host knows better how an ended move ended."""

@@ -242,13 +242,16 @@ class Orders:
         record = self._world.task(move.key)
         if record is None:
             return
-        if move.order is not None:
-            tried = Tried(move.order.home, move.order.home_version, outcome.state, now_s)
-            record = replace(record, tried=tried, stuck=_stuck(outcome))
+        record = with_lesson(record, move)
         if outcome.residency.cells:
             record = replace(record, task=replace(record.task, residency=outcome.residency), measured_s=now_s)
         self._world.put_task(record)
 
 
-def _stuck(outcome: MoveOutcome) -> dict[LeftReason, int]:
-    return {reason: size for reason, size in outcome.left.items() if reason in STUCK_FOR_GOOD}
+def with_lesson(record: TaskRecord, move: Move | None) -> TaskRecord:
+    """The task with what its last move that ended has taught: that it was tried, and what cannot be moved."""
+    if move is None or move.order is None or move.outcome is None or move.ended_s is None:
+        return record
+    tried = Tried(move.order.home, move.order.home_version, move.outcome.state, move.ended_s)
+    stuck = {reason: size for reason, size in move.outcome.left.items() if reason in STUCK_FOR_GOOD}
+    return replace(record, tried=tried, stuck=stuck)

@@ -18,7 +18,7 @@ from scheduler.state.book import MoveBook
 from scheduler.state.bounds import Bounds
 from scheduler.state.events import SessionId
 from scheduler.state.instructions import Fault, FaultKind, Instruction, SendTo
-from scheduler.state.orders import SUPERSEDED, Orders
+from scheduler.state.orders import SUPERSEDED, Orders, with_lesson
 from scheduler.state.reconcile import Reconciliation
 from scheduler.state.sessions import Sessions
 from scheduler.state.world import World
@@ -107,6 +107,7 @@ class Reports:
         located = bool(task.residency.cells)
         if known is None:
             record = TaskRecord(host, task, now_s, now_s, measured_s=now_s if located else None)
+            record = with_lesson(record, self._book.latest_ended(record.key))
         else:
             residency = task.residency if located else known.task.residency
             record = replace(known, task=replace(task, residency=residency), reported_s=now_s)

@@ -41,8 +41,8 @@ async def service(folder: Path, **flags: Any) -> AsyncIterator[Service]:  # noqa
     """A scheduler with its database in this folder, from start to stop."""
     wanted = {"listen": "127.0.0.1:0", "drain_s": 0, "store": {"path": folder / "scheduler.db"}, **flags}
     settings = load_settings(SchedulerSettings, None, wanted)
-    async with running(settings) as (shell, server):
-        yield Service(shell, server.port)
+    async with running(settings) as scheduler:
+        yield Service(scheduler.shell, scheduler.port)
 
 
 @dataclass(slots=True)

@@ -312,3 +312,17 @@ def test_host_that_stays_away_a_day_is_forgotten_and_its_orders_end() -> None:
     outcome = stage.state.book.ended[order.id].outcome
     assert outcome is not None
     assert outcome.state is MoveState.FAILED
+
+
+def test_restart_remembers_what_was_tried() -> None:
+    """A scheduler that starts anew does not at once repeat the moves that left bytes behind."""
+    first = Stage()
+    session = first.join(make_task())
+    order = first.order(session)
+    first.report(session, outcome_of(order, MoveState.PARTIAL, {0: 100 * MIB, 1: 300 * MIB}))
+    history = tuple(m.move for m in of_kind(first.log, StoreOutcome))
+    second = Stage(Restored(moves=history), epoch="run2")
+    drifted = make_task(home=1, version=2, pages={0: 100 * MIB, 1: 300 * MIB})
+    second.report(second.dial(), make_snapshot([drifted]))
+    assert not sent([*second.log, *second.pass_time(20)], MoveOrder)
+    assert sent(second.pass_time(20), MoveOrder)
