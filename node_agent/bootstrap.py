@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -41,8 +42,19 @@ from numaplace.v1 import local_pb2_grpc
 log = structlog.get_logger(__name__)
 
 
+EXIT_FAILED = 1
+EXIT_DATA = 65
+"""EX_DATAERR of sysexits.h: the journal cannot be used."""
+EXIT_CONFIGURATION = 78
+"""EX_CONFIG of sysexits.h: starting again does not help."""
+
+
 class StartError(Exception):
     """The agent cannot start; the words say why and what to do."""
+
+    def __init__(self, words: str, exit_code: int) -> None:
+        super().__init__(words)
+        self.exit_code = exit_code
 
 
 class BootClock:
@@ -73,6 +85,7 @@ def open_host(settings: AgentSettings) -> Host:
     found = mover.abilities()
     abilities = replace(
         found,
+        kernel=found.kernel or os.uname().release,
         watchers=frozenset({ChangeSource.SWEEP, *(watcher.source for watcher in watchers)}),
         remarks=(*found.remarks, *remarks, *tasks.remarks),
     )
@@ -95,8 +108,12 @@ async def run_agent(settings: AgentSettings) -> None:
     """Run until cancelled. Raises StartError with words for whoever started it."""
     try:
         agent = Agent(settings)
-    except (JournalError, ConfigurationError, OSError) as error:
-        raise StartError(str(error)) from error
+    except ConfigurationError as error:
+        raise StartError(str(error), EXIT_CONFIGURATION) from error
+    except JournalError as error:
+        raise StartError(str(error), EXIT_DATA) from error
+    except OSError as error:
+        raise StartError(str(error), EXIT_FAILED) from error
     await agent.run()
 
 

@@ -10,14 +10,11 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from node_agent.bootstrap import StartError, describe_host, run_agent
+from node_agent.bootstrap import EXIT_CONFIGURATION, StartError, describe_host, run_agent
 from node_agent.settings import AgentSettings
 from numaplace import __version__
 from numaplace.configuration import ConfigurationError, load_settings
 from numaplace.telemetry import events, keys, set_up_logs
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
 
 app = typer.Typer(
     name="numaplace-agent",
@@ -104,10 +101,9 @@ def run(  # noqa: PLR0917 - typer passes by keyword
     log = structlog.get_logger(__name__)
     try:
         asyncio.run(_until_signalled(settings))
-    except* StartError as group:
-        for error in _leaves(group):
-            log.error(events.STOPPED, **{keys.ERROR: str(error)})  # noqa: TRY400 - the words suffice
-        sys.exit(EXIT_FAILED)
+    except StartError as error:
+        log.error(events.STOPPED, **{keys.ERROR: str(error)})  # noqa: TRY400 - the words suffice
+        sys.exit(error.exit_code)
 
 
 async def _until_signalled(settings: AgentSettings) -> None:
@@ -151,14 +147,7 @@ def _settings(config: Path | None, flags: dict[str, Any]) -> AgentSettings:
         return load_settings(AgentSettings, config, flags)
     except ConfigurationError as error:
         typer.echo(f"numaplace-agent: {error}", err=True)
-        raise typer.Exit(EXIT_USAGE) from error
-
-
-def _leaves(group: BaseExceptionGroup[StartError]) -> list[StartError]:
-    found: list[StartError] = []
-    for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
+        raise typer.Exit(EXIT_CONFIGURATION) from error
 
 
 def main() -> None:

@@ -234,7 +234,8 @@ def _not_worth(s: Situation, remote: int, movable: int) -> Verdict | None:
     gained_s, cost_s = gain_s(s, movable), s.costs.predicted_s(movable) * MOVE_INTERFERENCE
     if gained_s < cost_s:
         words = f"moving {_mib(movable)} would cost the job {cost_s:.1f} s and gain it {gained_s:.1f} s"
-        return _leave(Reason.NOT_WORTH_IT, words, remote)
+        again_s = s.now_s + max(EXPECTED_LIFE_S, s.task.age_s)  # a task is expected to live as long as it has lived
+        return _wait(Reason.NOT_WORTH_IT, again_s, words, remote)
     return None
 
 

@@ -21,6 +21,7 @@ from tests.lab.guest import HOST_ADDRESS, Guest
 
 LISTENING_WITHIN_S = 60.0
 CONNECTED_WITHIN_S = 180.0
+ADOPTED_WITHIN_S = 120.0
 _POLL_S = 0.1
 
 
@@ -168,7 +169,10 @@ class AgentProcess:
 
     def adopt(self, job: str, pid: int) -> None:
         """``numaplace adopt``, by the local socket."""
-        self._stage.run(["numaplace", "adopt", job, "--pid", str(pid), "--socket", self.socket], timeout_s=120)
+        adopt = ["numaplace", "adopt", job, "--pid", str(pid), "--socket", self.socket]
+        done = self._stage.run(adopt, timeout_s=ADOPTED_WITHIN_S, check=False)
+        if done.exit_code != 0:
+            raise ClusterError(f"the job could not be adopted: {done.stderr}\nthe agent said:\n{self.log()}")
 
 
 def wait_job(client: SchedulerClient, job: str) -> JobView:

@@ -29,7 +29,7 @@ from tests.lab.qemu import Options
 
 TEST_ATTEMPTS = 3
 GUESTS_MAX_VARIABLE = "NUMAPLACE_LAB_GUESTS_MAX"
-_GUESTS_MAX_LEAST = 4
+_GUESTS_MAX_LEAST = 3
 _MEMORY_SHARE = 0.6
 _pool_key = pytest.StashKey["Pool"]()
 

@@ -13,8 +13,8 @@ import time
 
 from tests.lab.packages import cache_folder
 
-WAIT_S_MAX = 180.0
-SLOTS_LEAST = 2
+WAIT_S_MAX = 60.0
+SLOTS_LEAST = 4
 _ASK_EVERY_S = 0.25
 
 _log = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ from tests.lab import slots
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(slots, "SLOTS_LEAST", 3)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
 
 
 def test_a_slot_is_free_again_once_its_last_copy_is_closed() -> None:

@@ -82,7 +82,7 @@ CASES: dict[Reason, tuple[Action, Callable[[Situation], Situation]]] = {
     Reason.LATER: (Action.WAIT, _policy(mode=FollowMode.LATER)),
     Reason.TARGET_FULL: (Action.WAIT, _situation(free_bytes={N0: 1 << 40, N1: 65 * MIB})),
     Reason.OTHERS_MOVING: (Action.WAIT, _situation(others_pages_per_s=OTHERS_PAGES_PER_S + 1)),
-    Reason.NOT_WORTH_IT: (Action.LEAVE, _situation(costs=HostCosts(bytes_per_s=1e5))),
+    Reason.NOT_WORTH_IT: (Action.WAIT, _situation(costs=HostCosts(bytes_per_s=1e5))),
     Reason.HOST_BUSY: (Action.WAIT, _situation(moves_on_host=2)),
     Reason.CLUSTER_BUSY: (Action.WAIT, _situation(moves_in_cluster=64)),
     Reason.TRIED: (Action.WAIT, _situation(tried_s=990.0)),
