@@ -26,6 +26,7 @@ from node_agent.core.events import (
     StartMover,
     Swept,
     WakeAt,
+    Woke,
 )
 from node_agent.core.facts import Measured, Remembered, Sweep
 from numaplace.model.ids import JobId, MoveId, NodeId, TaskId
@@ -466,6 +467,14 @@ def test_waking_is_asked_for_once_and_for_one_time() -> None:
         agent.now_s += 0.001
         agent.tell(LoadMeasured(HostLoad({NodeId(0): n})))
     assert sum(isinstance(do, WakeAt) for do in agent.done) <= 5
+
+
+def test_whoever_is_woken_too_early_asks_again() -> None:
+    """The time that was asked for is used up; what only time can bring must not be lost with it."""
+    agent = in_session(a=0)
+    asked_s = agent.wake_s
+    assert asked_s is not None
+    assert agent.tell(Woke()) == [WakeAt(asked_s)]
 
 
 def test_an_idle_agent_alone_hardly_ever_wakes() -> None:

@@ -327,6 +327,16 @@ def test_a_disk_that_takes_no_more_is_told_and_nothing_is_lost(path: Path) -> No
         assert {each.id for each in journal.remember(BOOT).open_moves} >= set(filled[1].split())
 
 
+def test_a_value_that_cannot_be_written_leaves_no_open_transaction_behind(path: Path) -> None:
+    """A bug in one order must not hold up, or undo, the next one."""
+    with opened(path) as journal:
+        with pytest.raises(UnicodeEncodeError):
+            journal.accept(order("bad\udcff"))
+        journal.accept(order("good"))
+    with opened(path) as journal:
+        assert [each.id for each in journal.remember(BOOT).open_moves] == ["good"]
+
+
 def _accept_many(journal: SqliteJournal) -> None:
     for n in range(1000):
         journal.accept(order(f"m{n}"))
