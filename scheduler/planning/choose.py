@@ -17,10 +17,11 @@ _BUSY = (Reason.HOST_BUSY, Reason.CLUSTER_BUSY)
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A task's verdict."""
+    """A verdict. ``gain_per_s``: seconds gained for each second of moving, where only limits can stand against it."""
 
     candidate: Candidate
     verdict: Verdict
+    gain_per_s: float = 0.0
 
 
 def decide(
@@ -30,36 +31,48 @@ def decide(
 
     The chosen moves together respect the limits. The order of the candidates does not matter.
     """
-    crowd = _Crowds(running)
+    crowd = _Crowds(running, limits)
     decisions: list[Decision] = []
-    queues: dict[HostId, list[tuple[float, str, Candidate]]] = {}
+    worthwhile: dict[HostId, list[Decision]] = {}
     for candidate in candidates:
         situation = situation_of(candidate, crowd.of(candidate.host.id), limits, now_s)
         verdict = verdict_on(candidate, situation)
         if verdict.action is Action.MOVE or verdict.reason in _BUSY:
-            entry = (-_gain_per_s(situation), str(candidate.record.task.id), candidate)
-            queues.setdefault(candidate.host.id, []).append(entry)
+            decision = Decision(candidate, verdict, _gain_per_s(situation))
+            worthwhile.setdefault(candidate.host.id, []).append(decision)
         else:
             decisions.append(Decision(candidate, verdict))
-    decisions.extend(_serve(queues, crowd, limits, now_s))
+    decisions.extend(_serve(worthwhile, crowd, limits, now_s))
     return decisions
 
 
 def _serve(
-    queues: Mapping[HostId, Sequence[tuple[float, str, Candidate]]], crowd: "_Crowds", limits: MoveLimits, now_s: float
+    worthwhile: Mapping[HostId, Sequence[Decision]], crowd: "_Crowds", limits: MoveLimits, now_s: float
 ) -> Iterator[Decision]:
-    waiting = {host: sorted(queue, key=lambda entry: entry[:2], reverse=True) for host, queue in queues.items()}
-    turns = [(crowd.of(host).on_host, queue[-1][0], host) for host, queue in waiting.items()]
+    """Give the places away, one after the other."""
+    waiting = {host: sorted(queue, key=_urgency, reverse=True) for host, queue in worthwhile.items()}
+    turns = [(crowd.of(host).on_host, _urgency(queue[-1]), host) for host, queue in waiting.items()]
     heapq.heapify(turns)
     while turns:
         _, _, host = heapq.heappop(turns)
-        candidate = waiting[host].pop()[2]
-        verdict = verdict_on(candidate, situation_of(candidate, crowd.of(host), limits, now_s))
-        if verdict.action is Action.MOVE:
-            crowd.add(host)
+        yield _placed(waiting[host].pop(), crowd, limits, now_s)
         if waiting[host]:
-            heapq.heappush(turns, (crowd.of(host).on_host, waiting[host][-1][0], host))
-        yield Decision(candidate, verdict)
+            heapq.heappush(turns, (crowd.of(host).on_host, _urgency(waiting[host][-1]), host))
+
+
+def _placed(decision: Decision, crowd: "_Crowds", limits: MoveLimits, now_s: float) -> Decision:
+    """The decision in the crowd as it is by now."""
+    candidate, host = decision.candidate, decision.candidate.host.id
+    if crowd.full(host) and decision.verdict.reason in _BUSY:
+        return decision  # thousands may wait, and nothing has changed for them
+    verdict = verdict_on(candidate, situation_of(candidate, crowd.of(host), limits, now_s))
+    if verdict.action is Action.MOVE:
+        crowd.add(host)
+    return Decision(candidate, verdict, decision.gain_per_s)
+
+
+def _urgency(decision: Decision) -> tuple[float, str]:
+    return -decision.gain_per_s, decision.candidate.record.task.id
 
 
 def _gain_per_s(s: Situation) -> float:
@@ -72,12 +85,16 @@ def _gain_per_s(s: Situation) -> float:
 class _Crowds:
     """The counts as they grow while moves are chosen."""
 
-    def __init__(self, running: Mapping[HostId, int]) -> None:
+    def __init__(self, running: Mapping[HostId, int], limits: MoveLimits) -> None:
         self._on_host = dict(running)
         self._total = sum(running.values())
+        self._limits = limits
 
     def of(self, host: HostId) -> Crowd:
         return Crowd(self._on_host.get(host, 0), self._total)
+
+    def full(self, host: HostId) -> bool:
+        return self._total >= self._limits.in_cluster_max or self._on_host.get(host, 0) >= self._limits.per_host_max
 
     def add(self, host: HostId) -> None:
         self._on_host[host] = self._on_host.get(host, 0) + 1

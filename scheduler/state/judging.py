@@ -7,6 +7,7 @@ limits held it back, when any move has ended.
 from collections.abc import Iterator
 from dataclasses import replace
 
+from numaplace.model.ids import HostId
 from numaplace.model.worth import Action, Reason, Verdict
 from scheduler.planning.choose import Decision, decide
 from scheduler.planning.records import MoveLimits, TaskKey, TaskRecord
@@ -15,10 +16,11 @@ from scheduler.state.agenda import Agenda, TaskDue
 from scheduler.state.book import MoveBook
 from scheduler.state.instructions import Decided, Instruction
 from scheduler.state.orders import Orders
+from scheduler.state.queue import WaitingQueue
 from scheduler.state.reports import Reports
 from scheduler.state.world import World
 
-HELD_BACK = (Reason.HOST_BUSY, Reason.CLUSTER_BUSY, Reason.LATER)
+BUSY = (Reason.HOST_BUSY, Reason.CLUSTER_BUSY)
 """Verdicts that the end of another move may change."""
 
 _Do = Iterator[Instruction]
@@ -43,22 +45,32 @@ class Judging:
         self._orders = orders
         self._reports = reports
         self._limits = limits
-        self._held_back: dict[TaskKey, None] = {}
+        self._waiting = WaitingQueue()
+        self._later: dict[TaskKey, None] = {}
 
-    def reconsider_held_back(self) -> None:
-        """A place has become free: whoever waited for one is judged again."""
-        for key in self._held_back:
+    def reconsider(self) -> None:
+        """A move has ended: whoever is most worth the free places is judged again, and whoever waits for quiet."""
+        running = self._book.running(self._connected())
+        in_cluster = self._limits.in_cluster_max - sum(running.values())
+        hosts = self._waiting.hosts()
+        free = {host: min(self._limits.per_host_max - running.get(host, 0), in_cluster) for host in hosts}
+        keys = self._waiting.shortlist({host: places for host, places in free.items() if places > 0})
+        for key in (*keys, *self._later):
             self._world.concern(key)
-        self._held_back.clear()
+
+    def _connected(self) -> Iterator[HostId]:
+        return (host.id for host in self._world.hosts.values() if host.connected)
 
     def run(self, now_s: float) -> _Do:
         """Judge all concerned tasks together, so that the most worthwhile move goes first."""
+        for key in self._world.take_gone():
+            self._waiting.drop(key)
+            self._later.pop(key, None)
         concerned = self._world.take_concerned()
         if not concerned:
             return
         candidates = [c for record in concerned if (c := self._candidate(record)) is not None]
-        connected = (host.id for host in self._world.hosts.values() if host.connected)
-        for decision in decide(candidates, self._book.running(connected), self._limits, now_s):
+        for decision in decide(candidates, self._book.running(self._connected()), self._limits, now_s):
             yield from self._follow(decision, now_s)
 
     def _candidate(self, record: TaskRecord) -> Candidate | None:
@@ -70,9 +82,11 @@ class Judging:
 
     def _follow(self, decision: Decision, now_s: float) -> _Do:
         before, verdict = decision.candidate.record, decision.verdict
+        if verdict.reason in BUSY:
+            verdict = replace(verdict, not_before_s=self._waiting.ask_again_s(now_s))
         record = replace(before, verdict=verdict, decided_s=now_s)
         self._world.put_task(record, concerned=False)
-        self._note(record, verdict)
+        self._note(record, verdict, decision.gain_per_s)
         if before.verdict is None or (before.verdict.action, before.verdict.reason) != (verdict.action, verdict.reason):
             yield Decided(record.key, record.task.job, verdict)
         if verdict.action is Action.MOVE:
@@ -80,12 +94,16 @@ class Judging:
         elif verdict.reason is Reason.UNKNOWN_RESIDENCY:
             yield from self._reports.ask_where(record, now_s)
 
-    def _note(self, record: TaskRecord, verdict: Verdict) -> None:
+    def _note(self, record: TaskRecord, verdict: Verdict, gain_per_s: float) -> None:
         if verdict.not_before_s is None:
             self._agenda.drop(TaskDue(record.key))
         else:
             self._agenda.put(TaskDue(record.key), verdict.not_before_s)
-        if verdict.reason in HELD_BACK:
-            self._held_back[record.key] = None
+        if verdict.reason in BUSY:
+            self._waiting.put(record.key, gain_per_s)
         else:
-            self._held_back.pop(record.key, None)
+            self._waiting.drop(record.key)
+        if verdict.reason is Reason.LATER:
+            self._later[record.key] = None
+        else:
+            self._later.pop(record.key, None)

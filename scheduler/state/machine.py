@@ -106,7 +106,7 @@ class SchedulerState:
         for subject in self.agenda.take_due(now_s):
             done += self._look_at(subject, now_s)
         if self.book.endings != endings:
-            self._judging.reconsider_held_back()
+            self._judging.reconsider()
         done += self._judging.run(now_s)
         wake_s = self.agenda.next_s()
         if wake_s != self._wake_s:

@@ -21,6 +21,7 @@ class World:
         self.policies = policies
         self.hosts: dict[HostId, HostRecord] = {}
         self.concerned: dict[TaskKey, None] = {}
+        self._gone: list[TaskKey] = []
         self._costs = dict(costs)
         self._tasks: dict[HostId, dict[TaskId, TaskRecord]] = {}
         self._jobs: dict[JobId, dict[TaskKey, None]] = {}
@@ -80,7 +81,13 @@ class World:
         record = self._tasks.get(key.host, {}).pop(key.task, None)
         if record is not None:
             self._leave_job(key, record.task.job)
+            self._gone.append(key)
         self.concerned.pop(key, None)
+
+    def take_gone(self) -> list[TaskKey]:
+        """The tasks that went since this was last asked."""
+        gone, self._gone = self._gone, []
+        return gone
 
     def _leave_job(self, key: TaskKey, job: JobId) -> None:
         del self._jobs[job][key]
