@@ -37,6 +37,7 @@ from node_agent.core.events import (
     Woke,
 )
 from node_agent.core.facts import Measured, ProcessRef, Sweep
+from node_agent.ports import MoveJob
 from numaplace.model.ids import MoveId
 from numaplace.model.move import LeftReason, MoveOutcome, MoveProgress
 from numaplace.model.residency import Residency
@@ -44,6 +45,7 @@ from numaplace.model.session import Abilities, Hello, Instruction, Report, Snaps
 from tests.simulation.disk import Journal, JournalWrite
 from tests.simulation.mover import MoverRun
 from tests.simulation.network import Numbered
+from tests.simulation.paged import PagedHost, PagedRun
 from tests.simulation.setting import Setting
 from tests.simulation.timeline import Life
 from tests.simulation.truth import TrueHost
@@ -95,7 +97,8 @@ class AgentProcess:
         self._working = False
         self._alarm: Life | None = None
         self._sweep_asked = False
-        self._runs: dict[MoveId, MoverRun] = {}
+        self._runs: dict[MoveId, MoverRun | PagedRun] = {}
+        self._mover = host.new_mover() if isinstance(host, PagedHost) else None
         self._stuck: dict[tuple[ProcessRef, ...], tuple[float, int]] = {}
         self.core = AgentCore(instance, journal.remember(host.boot_id), habits.limits)
         self.put(AbilitiesKnown(Abilities(can_move=habits.can_move)))
@@ -114,7 +117,7 @@ class AgentProcess:
         self.setting.timeline.after(delay_s, call, self.life)
 
     @property
-    def runs(self) -> tuple[MoverRun, ...]:
+    def runs(self) -> tuple[MoverRun | PagedRun, ...]:
         """The movers at work."""
         return tuple(self._runs.values())
 
@@ -187,9 +190,16 @@ class AgentProcess:
             self._write(self._writing)
         self.note("killed")
         self.life.alive = False
+        self.end_threads()
         self.setting.ledger.agent_died(self.host.id)
         self.session.abandon()
         self._died()
+
+    def end_threads(self) -> None:
+        """Threads end where they are."""
+        for run in self._runs.values():
+            if isinstance(run, PagedRun):
+                run.kill()
 
     # Moving
 
@@ -197,6 +207,12 @@ class AgentProcess:
         self.note("start mover", do.order)
         followed = self.core.tasks.get(do.order.task)
         self.setting.ledger.mover_started(self.host.id, self.instance, do.order, followed)
+        if self._mover is not None and isinstance(self.host, PagedHost):
+            job = MoveJob(do.order, do.task, do.topology)
+            self._runs[do.order.id] = PagedRun(
+                self._mover, self.host, self.setting, job, progress=self._report, ended=self._moved
+            )
+            return
         self._runs[do.order.id] = MoverRun(
             do, self.host, self.setting, self.life, progress=self._report, ended=self._moved
         )
@@ -204,10 +220,11 @@ class AgentProcess:
     def _report(self, progress: MoveProgress) -> None:
         self._after(0.0, lambda: self.put(MoverProgressed(progress)))
 
-    def _moved(self, run: MoverRun, outcome: MoveOutcome) -> None:
-        self._stuck[run.task.processes] = (self.now_s(), run.pinned_found)
-        self.setting.ledger.mover_ended(self.host.id, run.order, outcome)
-        del self._runs[run.id]
+    def _moved(self, run: MoverRun | PagedRun, outcome: MoveOutcome) -> None:
+        if isinstance(run, MoverRun):
+            self._stuck[run.task.processes] = (self.now_s(), run.pinned_found)
+        self.setting.ledger.mover_ended(self.host.id, run.order, outcome, run.disturbed_bytes)
+        del self._runs[run.order.id]
         self._after(self.setting.rng.uniform(0.0, 0.002), lambda: self.put(MoverEnded(outcome)))
 
     # Looking
@@ -215,6 +232,9 @@ class AgentProcess:
     def _measure(self, do: MeasurePages, processes: tuple[ProcessRef, ...]) -> None:
         if self.setting.rng.random() < self.habits.measuring_fails:
             self.put(MeasuringFailed(do.task))
+            return
+        if self._mover is not None:
+            self.put(PagesMeasured(do.task, self._mover.measure(processes), self._mover.stuck(processes), 0.01))
             return
         task = self.host.same(processes, do.task)
         found_s, size = self._stuck.get(processes, (0.0, 0))
@@ -225,7 +245,7 @@ class AgentProcess:
             self.put(PagesMeasured(do.task, task.measured(), stuck, 0.01))
 
     def _load(self) -> None:
-        self.put(LoadMeasured(self.host.load()))
+        self.put(LoadMeasured(self._mover.load() if self._mover is not None else self.host.load()))
         self._after(self.habits.load_period_s, self._load)
 
     def hint(self) -> None:

@@ -17,7 +17,7 @@ CHUNK = 50
 def main() -> None:
     """Exit code 1 if any seed fails."""
     told = _arguments()
-    options = Options(told.hostile, told.checked)
+    options = Options(told.hostile, told.checked, told.paged)
     if told.trace:
         sys.stdout.writelines(f"{line}\n" for line in trace_of(told.seed, options))
         return
@@ -36,6 +36,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further seeds after this time")
     parser.add_argument("--failures", type=int, default=5, help="stop after so many (%(default)s)")
     parser.add_argument("--checked", type=int, default=8, help="ask the scheduler's own check every so many turns")
+    parser.add_argument("--paged", action="store_true", help="the real mover on the fake kernel; slower")
     hostile = parser.add_mutually_exclusive_group()
     hostile.add_argument("--hostile", action="store_const", const=True, help="every network loses, reorders, repeats")
     hostile.add_argument("--tame", dest="hostile", action="store_const", const=False, help="none does")

@@ -28,7 +28,7 @@ def bears_out(
         Reason.STUCK: movable == 0 or not can_move,
         Reason.TOO_SMALL: movable < least,
         Reason.NOT_WORTH_IT: True,
-        Reason.TARGET_FULL: room < remote,  # what is pinned need not be known before it was tried
-        Reason.TRIED: held or movable < least or room < min(movable, least),
+        Reason.TARGET_FULL: room < remote + host.slack_bytes,  # what is pinned need not be known before it was tried
+        Reason.TRIED: held or movable < least or room < min(movable, least) + host.slack_bytes,
     }
     return true_of.get(verdict.reason, False)

@@ -34,6 +34,7 @@ class _HostBook:
     outcomes: dict[MoveId, MoveOutcome] = field(default_factory=dict)
     working: dict[TaskId, MoveId] = field(default_factory=dict)
     moved: Counter[MoveId] = field(default_factory=Counter)
+    disturbed: Counter[MoveId] = field(default_factory=Counter)
     ended: dict[MoveId, MoveOutcome] = field(default_factory=dict)
     started: set[MoveId] = field(default_factory=set)
     homes: set[tuple[TaskId, int, frozenset[NodeId]]] = field(default_factory=set)
@@ -79,7 +80,9 @@ class Ledger:
         if found is not None:
             _require(outcome == found, f"{outcome.move}: its mover ended with {found}, its account is {outcome}")
             moved = book.moved[outcome.move]
-            _require(outcome.moved_bytes == moved, f"{outcome.move}: moved {moved}, account {outcome.moved_bytes}")
+            unseen = moved - outcome.moved_bytes
+            words = f"{outcome.move}: moved {moved}, account {outcome.moved_bytes}"
+            _require(0 <= unseen <= book.disturbed[outcome.move], words)
             return
         _require(outcome.move not in book.started, f"{outcome.move} ended under its mover, on {instance}")
         _require(outcome.state in _WITHOUT_MOVER, f"{outcome.move} is {outcome.state} and had no mover")
@@ -117,16 +120,17 @@ class Ledger:
         book.moved[order.id] += size
         self.moved_bytes += size
 
-    def mover_ended(self, host: HostId, order: MoveOrder, outcome: MoveOutcome) -> None:
-        """Nothing of this mover runs any more."""
+    def mover_ended(self, host: HostId, order: MoveOrder, outcome: MoveOutcome, disturbed_bytes: int = 0) -> None:
+        """Nothing of this mover runs any more. So many bytes went from under its hands: of those it need not know."""
         book = self.book(host)
+        book.disturbed[order.id] = disturbed_bytes
         book.ended[order.id] = outcome
         del book.working[order.task]
 
     def agent_died(self, host: HostId) -> None:
         """Its movers died with it; what they moved is nobody's account any more."""
         book = self.book(host)
-        for of_process in (book.working, book.moved, book.ended, book.started):
+        for of_process in (book.working, book.moved, book.disturbed, book.ended, book.started):
             of_process.clear()
 
     def found(self, host: HostId, report: Report) -> None:

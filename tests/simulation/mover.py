@@ -58,6 +58,11 @@ class MoverRun:
         self._reason = self._reason or reason
 
     @property
+    def disturbed_bytes(self) -> int:
+        """Its calls are instants: nothing happens in them."""
+        return 0
+
+    @property
     def cancelled(self) -> bool:
         """Whether it was asked to end."""
         return self._reason is not None

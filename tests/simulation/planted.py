@@ -6,12 +6,15 @@ A simulation that finds nothing proves nothing until it has been seen to find wh
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 
 from node_agent.core.agent import AgentCore
+from node_agent.core.batches import Verdict
 from node_agent.core.desk import Desk
 from node_agent.core.events import Do, JournalAccept, JournalFinish, Send
 from node_agent.core.orders import Orders as AgentOrders
+from node_agent.linux import calls
 from numaplace.model.ids import HostId
 from numaplace.model.move import MoveOrder
 from numaplace.model.session import Resync
@@ -28,11 +31,12 @@ Patch = pytest.MonkeyPatch
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """``plant`` breaks a machine; ``found_as`` is a pattern in the words of the failure. ``hostile`` as in Options."""
+    """``plant`` breaks a machine; ``found_as`` is a pattern in the words of the failure. The rest as in Options."""
 
     plant: Callable[[Patch], None]
     found_as: str
     hostile: bool | None = None
+    paged: bool = False
 
 
 Steps = Callable[..., Iterator[object]]
@@ -158,6 +162,10 @@ def _never_alone(patch: Patch) -> None:
     patch.setattr(AgentCore, "_follow_alone", _nothing)
 
 
+def _all_counts_as_moved(patch: Patch) -> None:
+    patch.setattr(calls, "judge", lambda status, *_: np.full(len(status), Verdict.MOVED, np.int8))
+
+
 PLANTED: Mapping[str, Planted] = {
     "an outcome is acknowledged and not stored": Planted(_outcome_not_stored, "acknowledged before it was stored"),
     "an order is sent and not stored": Planted(_order_not_stored, "was sent before it was stored"),
@@ -181,6 +189,7 @@ PLANTED: Mapping[str, Planted] = {
     "nobody asks again": Planted(_nobody_asks_again, "is overdue"),
     "a task gets two orders": Planted(_two_orders_a_task, "has an open move"),
     "measurements are not heard": Planted(_measurements_not_heard, "another residency|does not explain"),
+    "a mover counts what stayed": Planted(_all_counts_as_moved, "account", paged=True),
     "an agent does nothing alone": Planted(_never_alone, "alone: .* does not explain"),
     "accepted orders never start": Planted(_waiting_never_starts, "has open orders|is open in the store"),
 }

@@ -42,15 +42,17 @@ def _run(seed: int, options: Options) -> tuple[World, float]:
         return world, world.await_goal()
     except Exception as error:  # whatever a machine raises is the run's verdict
         raise SimulationFailed(_words(seed, options, world, error)) from error
+    finally:
+        world.close()
 
 
 def _words(seed: int, options: Options, world: World, error: Exception) -> str:
     told = "".join(traceback.format_exception(error)[-4:])
-    hostile = {None: "", True: " --hostile", False: " --tame"}[options.hostile]
+    told_how = {None: "", True: " --hostile", False: " --tame"}[options.hostile] + (" --paged" if options.paged else "")
     tail = "\n".join(world.trace.lines(TAIL_LINES))
     return (
         f"seed {seed}: {type(error).__name__}: {error}\n{told}\n{tail}\n"
-        f"see it all with: python -m tests.simulation --seed {seed}{hostile} --trace"
+        f"see it all with: python -m tests.simulation --seed {seed}{told_how} --trace"
     )
 
 
@@ -66,6 +68,8 @@ def trace_of(seed: int, options: Options) -> Iterator[str]:
         verdict = f"all is well {world.await_goal():.0f} s after the last fault"
     except Exception as error:  # noqa: BLE001 - the trace is wanted whatever the end
         verdict = f"{type(error).__name__}: {error}"
+    finally:
+        world.close()
     yield from world.trace.lines()
     yield verdict
 

@@ -113,8 +113,8 @@ class Script:
             by_group = rng.random() < 0.5
             name = TaskId(f"cgroup:/t{self._names}" if by_group else f"process:{first.pid}@{first.start_ticks}")
         started_s = at_s - rng.choice((0.0, 0.0, min(at_s, 50.0)))
-        task = TrueTask(name, rng.choice(JOBS), processes, self._some_cpus(site), host.all_nodes, started_s)
-        host.tasks[name] = task
+        cpus = self._some_cpus(site)
+        task = host.begin(TrueTask(name, rng.choice(JOBS), processes, cpus, host.all_nodes, started_s))
         self._allocate(site, task)
         site.changed()
 
@@ -137,7 +137,7 @@ class Script:
     def end(self) -> None:
         """A task ends."""
         if (found := self._anyone()) is not None:
-            del found[0].host.tasks[found[1].id]
+            found[0].host.end(found[1])
             found[0].changed()
 
     def replace(self) -> None:
@@ -145,7 +145,7 @@ class Script:
         if (found := self._anyone()) is None:
             return
         site, task = found
-        del site.host.tasks[task.id]
+        site.host.end(task)
         self._world.timeline.after(self._rng.choice((0.0, 0.3)), lambda: self._come_back(site, task))
 
     def _come_back(self, site: Site, task: TrueTask) -> None:
@@ -203,7 +203,7 @@ class Script:
             site, task = found
             nodes = site.host.nodes
             few: Nodes = frozenset(self._rng.sample(nodes, self._rng.randint(1, len(nodes))))
-            task.mems = self._rng.choice((few, site.host.all_nodes))
+            task.allow(self._rng.choice((few, site.host.all_nodes)))
             site.changed()
 
     def take_cpus(self) -> None:
@@ -224,7 +224,7 @@ class Script:
         """A task frees memory."""
         if (found := self._anyone()) is not None:
             for lot, size in list(found[1].lots.items()):
-                if self._rng.random() < 0.5:
+                if not lot.pinned and self._rng.random() < 0.5:
                     found[1].add(lot, -max(1, size // (2 * MIB)) * MIB if size > 2 * MIB else -size)
 
     def pin(self) -> None:
@@ -233,7 +233,8 @@ class Script:
 
     def unpin(self) -> None:
         """A device lets go."""
-        self._pin(pinned=False)
+        if not self._world.options.paged:  # the real mover asks what was held again after minutes only
+            self._pin(pinned=False)
 
     def _pin(self, *, pinned: bool) -> None:
         if (found := self._anyone()) is None:
@@ -251,11 +252,11 @@ class Script:
         host = self._site().host
         node = self._rng.choice(host.nodes)
         share = self._rng.choice((0.5, 0.95, 1.0))
-        host.ballast[node] = host.ballast.get(node, 0) + int(host.free(node) * share / MIB) * MIB
+        host.fill(node, int(host.free(node) * share / MIB) * MIB)
 
     def empty(self) -> None:
         """Somebody else frees what was taken."""
-        self._site().host.ballast.clear()
+        self._site().host.empty()
 
     def others(self) -> None:
         """AutoNUMA or a person migrates pages too."""

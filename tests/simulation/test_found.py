@@ -5,13 +5,15 @@ from dataclasses import replace
 from node_agent.core.agent import AgentCore
 from node_agent.core.events import AbilitiesKnown, CancelMover, Do, PagesMeasured, Send, StartMover, Swept, Told
 from node_agent.core.facts import Measured, ProcessRef, Sweep, TaskFacts
+from node_agent.core.followed import Followed, Surroundings
 from numaplace.model.ids import CpuId, JobId, MoveId, NodeId, TaskId
-from numaplace.model.job import Task
-from numaplace.model.move import MoveOrder
+from numaplace.model.job import Home, Task
+from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveState
 from numaplace.model.policy import Policy
 from numaplace.model.residency import Residency
-from numaplace.model.session import Abilities
+from numaplace.model.session import Abilities, HostLoad
 from numaplace.model.topology import Node, Topology
+from numaplace.model.worth import Action, HostCosts, Reason, judge
 
 NODES = frozenset({NodeId(0), NodeId(1)})
 TOPOLOGY = Topology(tuple(Node(n, frozenset({CpuId(int(n))}), 1 << 30, {}) for n in sorted(NODES)))
@@ -38,6 +40,17 @@ def test_a_task_that_serves_another_job_is_told_again() -> None:
     told = [do.report for do in _swept(core, 2.0, replace(TASK, job=JobId("two"))) if isinstance(do, Send)]
     assert [report.job for report in told if isinstance(report, Task)] == ["two"]
     assert not [do for do in _swept(core, 3.0, replace(TASK, job=JobId("two"))) if isinstance(do, Send)]
+
+
+def test_what_is_stuck_on_the_way_to_one_home_says_nothing_of_another() -> None:
+    """An agent alone once took all that lay outside a new home for pinned, if as much had been outside the old."""
+    task = Followed(TASK, Home(frozenset({NodeId(1)}), 1), NODES, 0.0)
+    pinned = {LeftReason.PINNED: 1 << 30}
+    task.locate(PagesMeasured(TASK.id, Measured(Residency.of_nodes({NodeId(0): 1 << 30})), pinned), 1.0, 1)
+    around = Surroundings(TOPOLOGY, HostLoad(), HostCosts(), 0, 2)
+    assert judge(task.situation(99.0, Policy(), around)).action is Action.MOVE
+    task.end_move(MoveOutcome(MoveId("m"), TASK.id, MoveState.PARTIAL, "", left=pinned), task.home.nodes, 99.0)
+    assert judge(task.situation(999.0, Policy(), around)).reason is Reason.STUCK
 
 
 def test_a_task_that_is_followed_no_more_is_moved_no_more() -> None:

@@ -29,7 +29,7 @@ class Lot(NamedTuple):
     pinned: bool
 
 
-@dataclass(slots=True)
+@dataclass
 class TrueTask:
     """A task of a host; ``started_s`` on the host's boot clock."""
 
@@ -40,7 +40,16 @@ class TrueTask:
     mems: Nodes
     started_s: float
     memory_policy: MemoryPolicy = MemoryPolicy.DEFAULT
-    lots: dict[Lot, int] = field(default_factory=dict)
+    _lots: dict[Lot, int] = field(default_factory=dict)
+
+    @property
+    def lots(self) -> Mapping[Lot, int]:
+        """Its pages."""
+        return self._lots
+
+    def allow(self, mems: Nodes) -> None:
+        """Its cpuset allows these nodes from now on."""
+        self.mems = mems
 
     def facts(self) -> TaskFacts:
         """What a sweep sees of it."""
@@ -62,17 +71,20 @@ class TrueTask:
 
     def add(self, lot: Lot, size: int) -> None:
         """More (or, below zero, less) of a lot."""
-        left = self.lots.get(lot, 0) + size
+        left = self._lots.get(lot, 0) + size
         if left < 0:
             raise ValueError(f"{lot} would hold {left} bytes")
         if left:
-            self.lots[lot] = left
+            self._lots[lot] = left
         else:
-            del self.lots[lot]
+            del self._lots[lot]
 
 
 class TrueHost:
     """A host's hardware and tasks. ``booted_s`` is when its boot clock was zero, in the run's time."""
+
+    slack_bytes = 0
+    """So much room is not worth a move: allocators keep some for themselves."""
 
     def __init__(self, host: HostId, rng: Random, booted_s: float) -> None:
         self.id = host
@@ -126,8 +138,9 @@ class TrueHost:
         """A new kernel: no task survives."""
         self.boot += 1
         self.booted_s = now_s
-        self.tasks.clear()
-        self.ballast.clear()
+        for task in tuple(self.tasks.values()):
+            self.end(task)
+        self.empty()
         self.offline = set()
         self.topology = self._topology()
 
@@ -145,7 +158,24 @@ class TrueHost:
         known = self.tasks.get(task)
         return known if known is not None and set(known.processes) & set(processes) else None
 
+    def begin(self, task: TrueTask) -> TrueTask:
+        """A task begins, without memory."""
+        self.tasks[task.id] = task
+        return task
+
+    def end(self, task: TrueTask) -> None:
+        """A task ends."""
+        del self.tasks[task.id]
+
     # Memory
+
+    def fill(self, node: NodeId, size: int) -> None:
+        """Others take so much more of a node."""
+        self.ballast[node] = self.ballast.get(node, 0) + size
+
+    def empty(self) -> None:
+        """Others free what they have taken."""
+        self.ballast.clear()
 
     def used(self, node: NodeId) -> int:
         """What tasks and others hold of a node."""

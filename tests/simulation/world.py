@@ -12,6 +12,7 @@ from tests.simulation.disk import Store
 from tests.simulation.goal import overdue, unmet, unmet_alone
 from tests.simulation.ledger import Ledger, Violation
 from tests.simulation.network import Network
+from tests.simulation.paged import PagedHost
 from tests.simulation.policies import random_policy
 from tests.simulation.scheduler import SchedulerProcess
 from tests.simulation.setting import Setting
@@ -30,10 +31,15 @@ LOOK_EVERY_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a run may be told besides its seed. ``hostile`` None lets the seed choose."""
+    """What a run may be told besides its seed. ``hostile`` None lets the seed choose.
+
+    ``checked``: after how many turns the scheduler's own check is asked, 0 for never. ``paged``: the real mover on the
+    fake kernel's pages.
+    """
 
     hostile: bool | None = None
     checked: int = 8
+    paged: bool = False
 
 
 class World:
@@ -56,9 +62,20 @@ class World:
         self.epochs = 0
         hosts = rng.choice((1, 1, 2, 3))
         self.sites = [
-            Site(self.setting, TrueHost(HostId(f"h{i}"), rng, -rng.uniform(100, 9e4)), self._habits())
+            Site(self.setting, self._host(HostId(f"h{i}"), -rng.uniform(100, 9e4)), self._habits())
             for i in range(hosts)
         ]
+
+    def _host(self, host: HostId, booted_s: float) -> TrueHost:
+        if self.options.paged:
+            return PagedHost(host, self.rng, booted_s, self.timeline)
+        return TrueHost(host, self.rng, booted_s)
+
+    def close(self) -> None:
+        """End what a failed run has left: threads of movers."""
+        for site in self.sites:
+            if site.agent is not None:
+                site.agent.end_threads()
 
     def _habits(self) -> Habits:
         rng = self.rng
