@@ -137,6 +137,7 @@ class Followed:
 
     def situation(self, now_s: float, policy: Policy, around: Surroundings) -> Situation:
         """What the judgement of its drift stands on, when the agent is alone."""
+        tried_s = self.tried[1] if self.tried and self.tried[0] == self.home.nodes else None
         return Situation(
             task=self.as_task(now_s),
             policy=policy,
@@ -145,8 +146,9 @@ class Followed:
             changed_s=self.changed_s,
             recent_changes_s=tuple(t for t in self.changes_s if now_s - t < BOUNCE_WINDOW_S),
             measured=self.measured is not None,
-            stuck_bytes=sum(self.stuck.values()),
-            tried_s=self.tried[1] if self.tried and self.tried[0] == self.home.nodes else None,
+            # What was stuck on the way to another home may lie at this one.
+            stuck_bytes=0 if tried_s is None else sum(self.stuck.values()),
+            tried_s=tried_s,
             free_bytes=around.load.free_bytes,
             others_pages_per_s=around.load.others_pages_per_s,
             costs=around.costs,
