@@ -118,6 +118,8 @@ def judge(status: Ints, target: NodeId, now: Ints | None) -> Verdicts:
         now: the answer of a query after the call; needed if the call returned anything but 0, else None.
     """
     if now is None:
+        if (status == target).all():
+            return np.zeros(len(status), np.int8)
         return _of_status(status, target)
     verdicts = _of_status(now, target)
     stayed = (now >= 0) & (now != target)

@@ -107,8 +107,16 @@ class Pages:
         """The sum of their sizes."""
         return int(self.sizes.sum())
 
-    def where(self, mask: Mask) -> "Pages":
-        """The pages that the mask selects."""
+    def fitting(self, room_bytes: int) -> int:
+        """How many of them, from the first on, are no larger than that together."""
+        if not len(self.sizes) or room_bytes <= 0:
+            return 0
+        if self.sizes[0] == self.sizes[-1] == self.bytes // len(self.sizes):
+            return min(len(self.sizes), room_bytes // int(self.sizes[0]))
+        return int(np.searchsorted(np.cumsum(self.sizes), room_bytes, side="right"))
+
+    def where(self, mask: "Mask | slice") -> "Pages":
+        """The pages that the mask or the slice selects."""
         return Pages(
             self.addresses[mask],
             self.nodes[mask],

@@ -1,8 +1,9 @@
 """Carries runs of pages to their nodes: cut to the pace, called on one thread or several, accounted page by page.
 
-The thread that walks the task is the only one that writes the account. With one thread it makes the calls itself,
-with several it hands them to workers that run on the destination's CPUs, and never has more under way than workers.
-Between calls it asks whether the move was cancelled, and pauses in slices so that it hears of it.
+The thread that walks the task is the only one that writes the account. It hands calls to workers, never more than
+there are workers, and makes the next batch ready while they are in the kernel. (A host that is not concurrent, the
+fake, gets its calls from the walking thread itself.) Between calls
+it asks whether the move was cancelled, and pauses in slices so that it hears of it.
 """
 
 from collections import deque
@@ -30,7 +31,7 @@ from numaplace.model.residency import Cell, PageSize
 
 SLICE_S = 0.02
 """A pause is slept in slices of this length."""
-FEEL_S = 0.1
+FEEL_S = 0.25
 """How often the job is asked what it feels: reading that costs more than a small batch."""
 CROWDED_SHARE = 0.2
 """A calling thread that waits for a CPU for this much of its call goes elsewhere."""
@@ -56,10 +57,11 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """Who calls: how many threads, and on which CPUs they should run."""
+    """Who calls: how many threads, on which CPUs they should run, and who is told that they are ours."""
 
     threads: int
     cpus: Cpus
+    enrol: Callable[[], None]
 
 
 class Courier:
@@ -90,13 +92,9 @@ class Courier:
         self._splits_before = host.counters().thp_migration_split
 
     def __enter__(self) -> Self:
-        """Take place on the destination's CPUs."""
-        if self._crew.threads > 1:
-            self._pool = ThreadPoolExecutor(
-                self._crew.threads, "numaplace-move", lambda: self._host.run_on(self._crew.cpus)
-            )
-        else:
-            self._host.run_on(self._crew.cpus)
+        """Hire the workers; they take place on the destination's CPUs."""
+        if self._host.concurrent:
+            self._pool = ThreadPoolExecutor(self._crew.threads, "numaplace-move", self._begin_work)
         return self
 
     def __exit__(
@@ -108,8 +106,11 @@ class Courier:
             for future in self._flying:
                 self._account(future.result())
             self._flying.clear()
-        else:
-            self._host.run_on(frozenset())
+
+    def _begin_work(self) -> None:
+        """What a worker does first."""
+        self._crew.enrol()
+        self._host.run_on(self._crew.cpus)
 
     def send(self, runs: Iterable[Run]) -> None:
         """Send all runs and wait for their answers; raises Cancelled between calls."""
@@ -158,7 +159,7 @@ class Courier:
         parts = -(-run.bytes // limit)
         if parts <= 1 or len(run.pages) <= 1:
             return run, None
-        at = max(1, int(np.searchsorted(np.cumsum(run.pages.sizes), run.bytes // parts, side="right")))
+        at = run.pages.fitting(-(-run.bytes // parts)) or 1
         if at >= len(run.pages):
             return run, None
         return _part(run, slice(None, at)), _part(run, slice(at, None))
@@ -167,14 +168,17 @@ class Courier:
         return int(run.pages.sizes.max(initial=self._host.base_bytes))
 
     def _launch(self, run: Run) -> Run | None:
-        """Send one batch; what of it was never tried comes back at once, with one thread."""
+        """Send one batch; without workers, what of it was never tried comes back at once.
+
+        With workers the next batch is made ready while they are in the kernel: only then is one of them waited for.
+        """
         memory = self._memories[run.process]
+        while len(self._flying) >= self._crew.threads:
+            self._collect()
         self._guard.spend(run)
         if self._pool is None:
             return self._account(self._call(memory, run))
         self._flying.add(self._pool.submit(self._call, memory, run))
-        if len(self._flying) >= self._crew.threads:
-            self._collect()
         return None
 
     def _call(self, memory: ProcessMemory, run: Run) -> Answer:
@@ -253,6 +257,9 @@ class Courier:
 
     def _book_left(self, answer: Answer) -> Run | None:
         run = answer.run
+        if not answer.verdicts.any():
+            # All of them MOVED, which is nought.
+            return None
         for verdict in (Verdict.REFUSED, Verdict.BUSY, Verdict.SHARED, Verdict.GONE, Verdict.FULL, Verdict.UNMOVABLE):
             self._leave(run, answer.verdicts == verdict, verdict)
         untried = answer.verdicts == Verdict.UNTRIED
@@ -309,7 +316,4 @@ class Courier:
 
 
 def _part(run: Run, part: "slice | Mask") -> Run:
-    pages = run.pages
-    mask = np.zeros(len(pages), np.bool_)
-    mask[part] = True
-    return replace(run, pages=pages.where(mask))
+    return replace(run, pages=run.pages.where(part))

@@ -27,7 +27,9 @@ KPF_HUGE = np.uint64(1 << 17)
 KPF_THP = np.uint64(1 << 22)
 
 _TABLE_ENTRIES_MAX = 1 << 22
-_RUN_GAP_MAX = 64
+_FOLIO_MIN = 4
+"""Frames in the smallest larger page: the page cache has them of 16 KB and more."""
+_RUN_GAP_MAX = 512
 """Frames so close together are read in one go: reading what lies between is cheaper than another system call."""
 
 
@@ -107,12 +109,16 @@ class FrameFile:
 def tails_of(frames: Frames, flags_file: FrameFile) -> Mask:
     """Which of these frames are inside a larger page, its first one left out.
 
-    Only a frame that follows its neighbour can be one, so scattered frames cost nothing.
+    Larger pages are runs of neighbouring frames. Of each run of four and more one frame in four is asked: a larger
+    page has four at least, and where none of those answers is a tail there is none. Elsewhere the whole is asked.
     """
+    tails = np.zeros(len(frames), np.bool_)
+    if len(frames) < _FOLIO_MIN:
+        return tails
     follows = np.zeros(len(frames), np.bool_)
     follows[1:] = frames[1:] == frames[:-1] + np.uint64(1)
-    tails = np.zeros(len(frames), np.bool_)
-    if follows.any():
+    samples = np.flatnonzero(follows & ((frames & np.uint64(_FOLIO_MIN - 1)) == _FOLIO_MIN - 1))
+    if len(samples) and (flags_file.read(frames[samples]) & KPF_COMPOUND_TAIL).any():
         tails[follows] = (flags_file.read(frames[follows]) & KPF_COMPOUND_TAIL) != 0
     return tails
 

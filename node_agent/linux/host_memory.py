@@ -33,12 +33,14 @@ from numaplace.model.ids import Cpus, NodeId
 from numaplace.model.move import MigrationCounters
 
 _WATERMARKS_S = 5.0
-_THREADS_FELT_MAX = 16
+_THREADS_FELT_MAX = 4
 """So many threads of a task are asked for their run delay: more would cost more than it tells."""
 
 
 class LinuxHostMemory:
     """The running host. Thread-safe."""
+
+    concurrent = True
 
     def __init__(self) -> None:
         """Find out what is visible here; what is not only makes it slower or less exact."""

@@ -118,6 +118,11 @@ class HostMemory(Protocol):
         ...
 
     @property
+    def concurrent(self) -> bool:
+        """Whether calls may be made from several threads; a fake with a virtual clock says no."""
+        ...
+
+    @property
     def sees_frames(self) -> bool:
         """Whether frame numbers are visible: without, shared pages cannot be told apart."""
         ...

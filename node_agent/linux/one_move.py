@@ -78,6 +78,7 @@ class OneMove:
 
     def carry_out(self) -> tuple[MoveOutcome, Measured | None]:
         """Do it; also returns how the task was measured afterwards, None if nobody was there."""
+        self._attribution.enrol()
         counters = _Counters(self._host, self._attribution)
         with open_task(self._host, self._task.processes) as (views, denied):
             self._views = views
@@ -94,7 +95,7 @@ class OneMove:
                 guard=self._guard,
                 stuck=self._stuck,
                 budget=self._order.policy.budget,
-                crew=Crew(plan.choice.threads, self._cpus_of(plan.targets)),
+                crew=Crew(plan.choice.threads, self._cpus_of(plan.targets), self._attribution.enrol),
                 between=self._between,
             )
             cancelled = self._run(plan, courier)
@@ -135,6 +136,9 @@ class OneMove:
         if self._last is None or cancelled is not None:
             self._views = look_again(self._views)
             self._last = residency_of(self._host, self._views)
+        if self._known is not None:
+            # A policy changes seldom, and reading it is dear; the next measurement on its own reads it anew.
+            return Measured(self._last, self._known.memory_policy, self._known.policy_nodes)
         return Measured(self._last, *dominant_policy(self._views))
 
     def _worth_another(self, residency: Residency) -> bool:

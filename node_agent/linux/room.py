@@ -2,13 +2,11 @@
 
 4 KB pages are allocated on the target alone: the kernel drives it to its min watermark and reclaims other jobs' page
 cache before it gives up. So a batch goes only where the high watermark and the policy's headroom stay free, and huge
-pages only where whole free blocks are left. Looked at again every tenth of a second, and whenever it gets tight.
+pages only where whole free blocks are left. Looked at again some times a second, and whenever it gets tight.
 """
 
 from collections.abc import Collection
 from dataclasses import replace
-
-import numpy as np
 
 from node_agent.core.facts import Room
 from node_agent.core.pages import Run
@@ -17,7 +15,7 @@ from numaplace.model.ids import NodeId
 from numaplace.model.move import LeftReason
 from numaplace.model.residency import PageSize
 
-LOOK_S = 0.1
+LOOK_S = 0.25
 SPARE_BLOCKS = 4
 """Free huge blocks that are left alone: others allocate meanwhile, and a split costs the job its huge page for good."""
 
@@ -66,7 +64,7 @@ class RoomGuard:
             return len(run.pages), LeftReason.HUGETLB_POOL
         room = self._rooms[node]
         spare = room.free_bytes - self._headroom_bytes
-        pages = int(np.searchsorted(np.cumsum(run.pages.sizes), spare, side="right")) if spare > 0 else 0
+        pages = run.pages.fitting(spare)
         if run.size is PageSize.BASE or room.free_thp is None:
             return pages, LeftReason.TARGET_FULL
         blocks = 0 if self._splits else max(0, room.free_thp - SPARE_BLOCKS)

@@ -17,7 +17,7 @@ import numpy as np
 
 from node_agent.core.accounting import Ledger
 from node_agent.core.batches import assign_targets, looks_interleaved, misplaced
-from node_agent.core.pages import DEVICE_KIND, KINDS, Mask, PageFlag, Pages, Run
+from node_agent.core.pages import DEVICE_KIND, KINDS, Ints, Mask, PageFlag, Pages, Run
 from node_agent.linux.memory import HostMemory, RegionPolicy
 from node_agent.linux.pins import StuckPages
 from node_agent.linux.residency import SharedPart, Sharers, Span, View, read, region_policies, spans
@@ -76,9 +76,10 @@ class Walk:
         away = misplaced(pages, self._wish.home)
         if not away.any():
             return
-        device = away & (pages.kinds == DEVICE_KIND)
-        self._ledger.leave(LeftReason.UNMOVABLE_MAPPING, pages.where(device).bytes)
-        away &= ~device
+        device = pages.kinds == DEVICE_KIND
+        if device.any():
+            self._ledger.leave(LeftReason.UNMOVABLE_MAPPING, pages.where(device & away).bytes)
+            away &= ~device
         if self._kept_spread(span, pages):
             self._ledger.leave(LeftReason.KEPT_BY_POLICY, pages.where(away).bytes)
             return
@@ -101,22 +102,34 @@ class Walk:
 
     def _deal(self, view: View, pages: Pages, *, move_all: bool) -> Iterator[Run]:
         """Sort pages into runs by target and size, and give out those that are full."""
-        pages = self._of_wanted_kinds(pages.where(~pages.has(PageFlag.TAIL)))
+        tails = pages.has(PageFlag.TAIL)
+        pages = self._of_wanted_kinds(pages.where(~tails) if tails.any() else pages)
         if not len(pages):
             return
         held = self._stuck.among(view.memory.ref, pages, self._host.now_s())
         if held.any():
             self._ledger.leave(LeftReason.PINNED, pages.where(held).bytes)
             pages = pages.where(~held)
+            if not len(pages):
+                return
         targets = assign_targets(pages.nodes, pages.sizes, self._wish.routes)
         if (targets < 0).any():
             self._ledger.leave(LeftReason.OUTSIDE_CPUSET, pages.where(targets < 0).bytes)
         at = self._views.index(view)
+        for size, target, mask in self._sorted(pages, targets):
+            key = _Key(at, target, size, move_all)
+            self._gathered.setdefault(key, []).append(pages if mask is None else pages.where(mask))
+        yield from self._full()
+
+    def _sorted(self, pages: Pages, targets: Ints) -> Iterator[tuple[PageSize, NodeId, Mask | None]]:
+        """Page sizes and targets that occur, and which pages are of both; None for all of them."""
+        first = int(targets[0])
+        if first >= 0 and (targets == first).all() and (pages.sizes == self._host.base_bytes).all():
+            yield PageSize.BASE, NodeId(first), None
+            return
         for size, of_size in self._by_size(pages):
             for target in np.unique(targets[of_size & (targets >= 0)]).tolist():
-                key = _Key(at, NodeId(target), size, move_all)
-                self._gathered.setdefault(key, []).append(pages.where(of_size & (targets == target)))
-        yield from self._full()
+                yield size, NodeId(target), of_size & (targets == target)
 
     def _by_size(self, pages: Pages) -> Iterable[tuple[PageSize, Mask]]:
         hugetlb = pages.has(PageFlag.HUGETLB)

@@ -62,8 +62,10 @@ class VirtualClock:
 
 @dataclass(slots=True)
 class FakeNode:
-    """One node. ``used_pages`` are taken by others than the fake's processes; ``free_blocks``: 2 MB blocks, or None
-    for as many as there is room.
+    """One node.
+
+    ``used_pages`` are taken by others than the fake's processes; ``free_blocks`` are 2 MB blocks, or None for as many
+    as there is room; ``resident_pages`` is the host's own count.
     """
 
     id: NodeId
@@ -152,7 +154,7 @@ class Folios:
 
 
 class FakeCpuset:
-    """A cpuset for some processes; the kernel moves what lies elsewhere when mems are written, if it is that kind."""
+    """A cpuset for some processes; when mems are written the kernel moves what lies elsewhere, if it is that kind."""
 
     def __init__(self, host: "FakeHost", processes: Sequence[FakeProcess], mems: Nodes) -> None:
         self._host, self._processes, self._mems = host, processes, mems
@@ -178,6 +180,7 @@ class FakeHost:
 
     base_bytes = BASE
     thp_bytes = HUGE
+    concurrent = False
 
     def __init__(
         self,

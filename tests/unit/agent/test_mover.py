@@ -398,7 +398,7 @@ def test_progress_is_reported_some_times_a_second() -> None:
 
 def test_a_pressed_job_slows_the_mover() -> None:
     """When the job's memory pressure rises with our calls, and only then, batches shrink and pauses grow."""
-    host = FakeHost.of_two()
+    host = FakeHost.of_two(quirks=Quirks(page_s=50e-6))
     process = host.start()
     host.map(process, [0] * 60_000)
     calm = move(host, [process], cgroup="/job")

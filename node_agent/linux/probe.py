@@ -1,0 +1,165 @@
+"""What this kernel does, found by trying it on a child of our own: versions say nothing, since vendors backport.
+
+The child holds some megabytes and maps a page again and again, keeping its longest wait. Its pages are taken to and fro
+between two nodes: by `migrate_pages`, which tells whether an mmap() waits for the whole call, and by `move_pages` with
+one thread and with several, which tells whether several pay. Takes a fraction of a second, in the background; until it
+is done, or with one node only, the careful assumption holds: no whole-process calls, one thread.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import IO
+
+import numpy as np
+
+from node_agent.core.batches import fresh_status
+from node_agent.core.facts import ProcessRef
+from node_agent.core.pages import Addresses
+from node_agent.core.strategy import KernelTraits
+from node_agent.linux.memory import HostMemory, ProcessMemory
+from numaplace.kernel.errors import KernelCallError
+from numaplace.kernel.procfs import read_identity
+from numaplace.model.ids import NodeId
+
+PROBE_BYTES = 16 << 20
+THREADS_TRIED = 4
+THREADS_GAIN = 0.7
+"""Where migrate_pages holds the lock several threads must take this share of one thread's time or less to be used."""
+THREADS_LOSS = 1.3
+"""Elsewhere they are used unless they took so much longer: they pay there unless the CPUs were taken just now."""
+LOCK_SHARE = 0.5
+"""An mmap() that waits for this share of the call waited for the lock, not for a CPU."""
+ROUNDS = 2
+BATCH_PAGES = 512
+CHILD_S_MAX = 30.0
+
+_CHILD = """
+import mmap, sys, threading, time
+size = int(sys.argv[1])
+area = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+if hasattr(mmap, "MADV_NOHUGEPAGE"):
+    area.madvise(mmap.MADV_NOHUGEPAGE)
+for at in range(0, size, mmap.PAGESIZE):
+    area[at] = 1
+longest = 0
+def keep_mapping():
+    global longest
+    while True:
+        began = time.perf_counter_ns()
+        mmap.mmap(-1, mmap.PAGESIZE).close()
+        longest = max(longest, time.perf_counter_ns() - began)
+        time.sleep(0.0002)
+threading.Thread(target=keep_mapping, daemon=True).start()
+print("ready", flush=True)
+for line in sys.stdin:
+    found, longest = longest, 0
+    print(found, flush=True)
+"""
+
+
+class TraitsProbe:
+    """Probes in the background; `traits` says what is known so far. Thread-safe."""
+
+    def __init__(self, host: HostMemory, nodes: Sequence[NodeId]) -> None:
+        self._host, self._nodes = host, tuple(nodes)
+        self._traits = KernelTraits()
+        self.failure: str | None = None
+        self._thread = threading.Thread(target=self._run, name="numaplace-probe", daemon=True)
+
+    def start(self) -> None:
+        """Begin; on a host with one node there is nothing to find out."""
+        if len(self._nodes) > 1:
+            self._thread.start()
+
+    def wait(self, timeout_s: float = CHILD_S_MAX) -> KernelTraits:
+        """What was found, once it is."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return self._traits
+
+    def traits(self) -> KernelTraits:
+        """What is known by now."""
+        return self._traits
+
+    def _run(self) -> None:
+        try:
+            self._traits = probe(self._host, self._nodes)
+        except (KernelCallError, OSError, ValueError) as error:
+            # Whatever stands in the way of the probe, moves go on with the careful assumption.
+            self.failure = str(error)
+
+
+def probe(host: HostMemory, nodes: Sequence[NodeId]) -> KernelTraits:
+    """Try the calls on a child; raises KernelCallError, OSError or ValueError if that cannot be done."""
+    command = [sys.executable, "-I", "-S", "-c", _CHILD, str(PROBE_BYTES)]
+    with subprocess.Popen(  # noqa: S603 - our own interpreter with our own words
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        try:
+            if child.stdin is None or child.stdout is None or child.stdout.readline().strip() != "ready":
+                raise ValueError("the probe's child did not start")
+            memory = host.open(ProcessRef(child.pid, read_identity(child.pid).start_ticks))
+            try:
+                return _Probing(host, memory, (child.stdin, child.stdout), nodes).traits()
+            finally:
+                memory.close()
+        finally:
+            child.kill()
+
+
+class _Probing:
+    """One child under probe."""
+
+    def __init__(
+        self, host: HostMemory, memory: ProcessMemory, child: tuple[IO[str], IO[str]], nodes: Sequence[NodeId]
+    ) -> None:
+        self._host, self._memory = host, memory
+        self._said_to, self._heard_from = child
+        largest = max(memory.regions(), key=lambda region: region.length_bytes if not region.name else 0)
+        self._addresses = np.arange(largest.start, largest.end, host.base_bytes, dtype=np.uint64)
+        self._a, self._b = nodes[0], nodes[1]
+
+    def traits(self) -> KernelTraits:
+        """Try it all."""
+        self._move(self._a, 1)
+        traits = self._try_whole()
+        threads = min(THREADS_TRIED, os.cpu_count() or 1)
+        if threads == 1:
+            return traits
+        one = several = float("inf")
+        for _ in range(ROUNDS):
+            one = min(one, self._move(self._a, 1))
+            several = min(several, self._move(self._b, threads))
+        worth = THREADS_GAIN if traits.migrate_holds_lock else THREADS_LOSS
+        return replace(traits, threads_pay=threads if several <= worth * one else 1)
+
+    def _try_whole(self) -> KernelTraits:
+        self._longest_wait_s()
+        began_s = self._host.now_s()
+        self._memory.migrate(self._a, self._b)
+        call_s = self._host.now_s() - began_s
+        held = self._longest_wait_s() > LOCK_SHARE * call_s
+        return KernelTraits(migrate_holds_lock=held, migrate_bytes_per_s=PROBE_BYTES / call_s)
+
+    def _longest_wait_s(self) -> float:
+        """The child's longest wait since it was last asked."""
+        self._said_to.write("longest\n")
+        self._said_to.flush()
+        return int(self._heard_from.readline()) / 1e9
+
+    def _move(self, target: NodeId, threads: int) -> float:
+        """Take all pages to a node; returns the seconds it took."""
+        parts = [self._addresses[i : i + BATCH_PAGES] for i in range(0, len(self._addresses), BATCH_PAGES)]
+        began_s = self._host.now_s()
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda part: self._send(part, target), parts))
+        return self._host.now_s() - began_s
+
+    def _send(self, addresses: Addresses, target: NodeId) -> None:
+        nodes = np.full(len(addresses), target, np.int32)
+        self._memory.move(addresses, nodes, fresh_status(len(addresses)), move_all=False)
