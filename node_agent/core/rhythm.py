@@ -128,12 +128,15 @@ class Rhythm:
 
     def _light_s(self) -> float:
         s = self._settings
-        period_s, share = (s.watched_period_s, s.rest_share) if self._watched else (s.blind_period_s, s.blind_share)
-        return self._light.due_s(period_s, share, s.stretch_max)
+        period_s = s.watched_period_s if self._watched else s.blind_period_s
+        return self._light.due_s(period_s, self._rest_share(), s.stretch_max)
 
     def _structural_s(self) -> float:
         s = self._settings
-        return self._structural.due_s(s.structural_period_s, s.rest_share, s.stretch_max)
+        return self._structural.due_s(s.structural_period_s, self._rest_share(), s.stretch_max)
+
+    def _rest_share(self) -> float:
+        return self._settings.rest_share if self._watched else self._settings.blind_share
 
 
 def matters(hint: Hint, followed: Container[int]) -> bool:

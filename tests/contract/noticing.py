@@ -34,7 +34,8 @@ from numaplace.model.ids import JobId, NodeId, TaskId
 from numaplace.model.job import ChangeSource, HomeChange
 from numaplace.model.session import TaskGone
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
+"""Longer than the longest rest between structural sweeps on a slow guest."""
 PUPPET = Path(__file__).with_name("noticing_puppet.py")
 ALL = WatcherChoice()
 BLIND = WatcherChoice(fanotify=False, inotify=False, tracefs=False, hotplug=False)
