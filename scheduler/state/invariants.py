@@ -42,7 +42,7 @@ def _moves(state: SchedulerState) -> Iterator[str]:
 
 
 def _limits(state: SchedulerState) -> Iterator[str]:
-    ours = [m for m in state.book.open.values() if m.id.startswith(f"{state.epoch}-")]
+    ours = [m for m in state.book.open.values() if m.id.startswith(f"{state.epoch}-") and not m.by_agent_alone]
     for host, count in Counter(move.host for move in ours).items():
         if count > state.limits.per_host_max:
             yield f"{count} orders to {host}, at most {state.limits.per_host_max}"

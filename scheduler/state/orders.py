@@ -59,10 +59,9 @@ class Orders:
 
     def give(self, record: TaskRecord, verdict: Verdict, now_s: float) -> _Do:
         """Order a move of this task to its present home."""
-        self._given += 1
         task = record.task
         order = MoveOrder(
-            id=MoveId(f"{self._epoch}-{self._given}"),
+            id=self._new_id(),
             task=task.id,
             home=task.home.nodes,
             previous_home=task.previous_home,
@@ -74,6 +73,14 @@ class Orders:
         self._book.add(move)
         yield StoreOrder(move)
         yield from self.send(move, now_s)
+
+    def _new_id(self) -> MoveId:
+        """An id that nobody has used: an agent may have claimed the next one as its own."""
+        while True:
+            self._given += 1
+            move = MoveId(f"{self._epoch}-{self._given}")
+            if self._book.find(move) is None:
+                return move
 
     def send(self, move: Move, now_s: float) -> _Do:
         """Send an order to its host, for the first time or once more."""

@@ -326,3 +326,14 @@ def test_restart_remembers_what_was_tried() -> None:
     second.report(second.dial(), make_snapshot([drifted]))
     assert not sent([*second.log, *second.pass_time(20)], MoveOrder)
     assert sent(second.pass_time(20), MoveOrder)
+
+
+def test_agent_cannot_take_the_id_of_an_order_to_come() -> None:
+    """An agent that claims the next id as a move of its own does not stop the scheduler."""
+    stage = Stage()
+    session = stage.join(make_task(), make_task("cgroup:/other", "other"))
+    first = stage.order(session)
+    claimed = MoveOutcome("run1-2", TASK, MoveState.COMPLETED, "mine")  # type: ignore[arg-type] # a move's name
+    stage.report(session, claimed)
+    stage.report(session, home_change("cgroup:/other", version=9))
+    assert only(sent(stage.pass_time(0.5), MoveOrder)).id not in (first.id, claimed.move)
