@@ -2,7 +2,7 @@
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.lab.pytest_plugin"]
+pytest_plugins = ["tests.lab.pytest_plugin", "tests.simulation.pytest_plugin"]
 
 # A machine that is busy with guests is slow, not wrong: no example is failed for its time.
 settings.register_profile("numaplace", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -7,7 +7,9 @@ is the host's truth, and every followed task is home or has a reason that the tr
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from node_agent.core.desk import OWN_PREFIX
 from node_agent.core.followed import Surroundings
+from numaplace.model.ids import HostId, MoveId
 from numaplace.model.policy import Policy
 from numaplace.model.worth import Action, judge
 from scheduler.planning.records import TaskKey, TaskRecord
@@ -93,8 +95,14 @@ def _orders(world: "World") -> Iterator[str]:
             if move_id not in book.outcomes:
                 yield f"{move_id} was accepted on {host} and has not ended"
         for move_id in book.outcomes:
-            if move_id not in world.store.moves:
+            if move_id not in world.store.moves and not _forgotten(world, host, move_id):
                 yield f"{move_id} ended on {host}, and the scheduler never heard of it"
+
+
+def _forgotten(world: "World", host: HostId, move: MoveId) -> bool:
+    """Whether the agent had too many outcomes of its own orders to keep this one until somebody asks."""
+    journal = next(site.journal for site in world.sites if site.host.id == host)
+    return move.startswith(OWN_PREFIX) and journal.entries[move].acknowledged
 
 
 def _host(site: "Site", state: SchedulerState, world: "World") -> Iterator[str]:

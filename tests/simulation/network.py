@@ -13,6 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 from numaplace.model.ids import HostId
 from numaplace.model.session import Hello, Instruction, Report
+from numaplace.wire import instruction_from_proto, instruction_to_proto, report_from_proto, report_to_proto
 from tests.simulation.timeline import Timeline
 
 M = TypeVar("M")
@@ -127,10 +128,14 @@ class Connection:
 
     def report(self, message: Numbered) -> None:
         """The agent sends."""
+        if self._net.wired:
+            message = Numbered(*report_from_proto(report_to_proto(message.sequence, message.report)))
         self._up.send(message)
 
     def instruct(self, instruction: Instruction) -> None:
         """The scheduler sends."""
+        if self._net.wired:
+            instruction = instruction_from_proto(instruction_to_proto(instruction))
         self._down.send(instruction)
 
     def _reach_scheduler(self, message: Numbered) -> None:
@@ -188,12 +193,16 @@ class Connection:
 
 
 class Network:
-    """All streams. ``listener`` is the scheduler's process while it takes connections."""
+    """All streams. ``listener`` is the scheduler's process while it takes connections.
+
+    ``wired``: every message goes through its protobuf form and its strict reader, as in production; slower.
+    """
 
     def __init__(self, timeline: Timeline, rng: Random) -> None:
         self.timeline = timeline
         self.rng = rng
         self.weather = Weather()
+        self.wired = False
         self.listener: SchedulerEnd | None = None
         self.unreachable_until_s: dict[HostId, float] = {}
         self._connections: dict[Connection, None] = {}

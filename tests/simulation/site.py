@@ -16,7 +16,7 @@ class Site:
         self.agent: AgentProcess | None = None
         self._setting = setting
         self._habits = habits
-        self._journal = Journal()
+        self.journal = Journal()
         self._starts = 0
 
     def start(self) -> None:
@@ -25,7 +25,7 @@ class Site:
             self._starts += 1
             instance = f"{self.host.id}/{self._starts}"
             self.agent = AgentProcess(
-                self._setting, self.host, self._journal, instance, habits=self._habits, died=self._died
+                self._setting, self.host, self.journal, instance, habits=self._habits, died=self._died
             )
 
     def _died(self) -> None:

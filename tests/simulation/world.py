@@ -53,6 +53,7 @@ class World:
         self.ledger = Ledger()
         self.net = Network(self.timeline, rng)
         self.setting = Setting(self.timeline, rng, self.net, self.ledger, self.trace)
+        self.net.wired = rng.random() < 0.05
         self.hostile = rng.random() < 0.2 if options.hostile is None else options.hostile
         self.store = Store(random_policy(rng))
         self.limits = MoveLimits(rng.choice((1, 2, 2, 4)), rng.choice((1, 2, 64)))
@@ -80,7 +81,7 @@ class World:
     def _habits(self) -> Habits:
         rng = self.rng
         return Habits(
-            limits=Limits(rng.choice((1, 2, 2, 3)), rng.choice((1, 1, 2)), rng.choice((*19 * (4096,), 2))),
+            limits=Limits(rng.choice((1, 2, 2, 3)), rng.choice((1, 1, 2)), *rng.choice((*19 * ((4096, 256),), (8, 3)))),
             can_move=rng.random() > 0.03,
             sweep_period_s=rng.choice((0.7, 1.0, 2.0)),
             load_period_s=rng.choice((1.5, 2.0, 4.0)),

@@ -1,4 +1,4 @@
-"""How many seeds are simulated: ``pytest tests/simulation --sim-seeds=N``, or NUMAPLACE_SIM_SEEDS=N for all tests."""
+"""How many seeds a test run simulates: ``pytest --sim-seeds=N``, or NUMAPLACE_SIM_SEEDS=N for ``make test``."""
 
 import os
 
