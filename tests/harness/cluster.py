@@ -144,6 +144,12 @@ class AgentProcess:
         """Its local socket."""
         return f"{self.STATE}/agent.sock"
 
+    @property
+    def pid(self) -> int:
+        """The running agent's pid on its stage."""
+        assert self._running is not None
+        return self._running.pid
+
     def start(self, *arguments: str) -> None:
         """Start it, again after a kill."""
         self._running = self._stage.popen([*self._argv, *arguments])

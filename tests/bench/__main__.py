@@ -1,0 +1,6 @@
+"""Entry point of ``python -m tests.bench``."""
+
+from tests.bench.cli import app
+
+if __name__ == "__main__":
+    app()

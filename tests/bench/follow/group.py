@@ -1,0 +1,111 @@
+"""The group ``follow``: runs every case in a guest of each kernel, then measures what needs no guest, natively."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Self
+
+from numaplace.client import NumaplaceError
+from tests.bench.follow import native
+from tests.bench.follow.arena import Arena, BenchError
+from tests.bench.follow.cases import Case, Effort, chosen, effort, order_of_runs
+from tests.bench.follow.figures import Run, records_of
+from tests.bench.groups import Settings, Tell
+from tests.bench.records import Record
+from tests.harness.cluster import ClusterError
+from tests.lab.guest import EmulationOopsError
+from tests.lab.machine import MachineError
+from tests.lab.process import GuestError
+
+OOPSES_MAX = 3
+_FAILED = (BenchError, ClusterError, GuestError, MachineError, NumaplaceError, OSError)
+
+log = logging.getLogger(__name__)
+
+
+class FollowGroup:
+    """Memory follows the CPUs: how soon, and at what cost."""
+
+    summary = "memory follows a change of CPUs: against migratepages, AutoNUMA, numad and nothing"
+
+    def cases(self, settings: Settings) -> tuple[str, ...]:
+        """Kernel by kernel, then natively."""
+        guests = tuple(f"{kernel} {case.name}" for kernel, case in chosen(settings))
+        return (*guests, *(name for name in native.CASES if settings.wants_case(name)))
+
+    def steps(self, settings: Settings) -> int:
+        """One for each run, and one for each native case."""
+        repeat = effort(settings).repeat
+        runs = sum(len(order_of_runs(case, repeat)) for _, case in chosen(settings))
+        return runs + sum(settings.wants_case(name) for name in native.CASES)
+
+    def run(self, settings: Settings, tell: Tell) -> Iterator[Record]:
+        """All figures."""
+        how = effort(settings)
+        with Arenas() as arenas:
+            for kernel, case in chosen(settings):
+                yield from records_of(kernel, case, arenas.runs(kernel, case, how, tell))
+        for name in native.CASES:
+            if settings.wants_case(name):
+                tell(name, 0)
+                yield from native.measured(name, quick=settings.quick)
+                tell("", 1)
+
+
+class Arenas:
+    """One arena at a time, kept as long as its kernel is wanted and its guest lives."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._arena: Arena | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the arena."""
+        self._drop()
+
+    def _drop(self) -> None:
+        self._arena = None
+        self._stack.close()
+
+    def _of(self, kernel: str) -> Arena:
+        if self._arena is None or self._arena.kernel != kernel:
+            self._drop()
+            self._arena = self._stack.enter_context(Arena(kernel))
+        return self._arena
+
+    def runs(self, kernel: str, case: Case, how: Effort, tell: Tell) -> list[Run]:
+        """A case's runs. What fails is told and left out; a guest that the emulation oopsed is no verdict."""
+        todo = list(order_of_runs(case, how.repeat))
+        done: list[Run] = []
+        scene = None
+        oopses = 0
+        while todo:
+            tell(f"{kernel} {case.name}: {todo[0].value}", 0)
+            try:
+                scene = scene or self._of(kernel).scene(case, how)
+                done.append(scene.run(todo[0]))
+                log.info("%s %s: %s", kernel, case.name, _in_words(done[-1]))
+            except EmulationOopsError as oops:
+                self._drop()
+                scene = None
+                oopses += 1
+                log.warning("%s; starting it again", oops)
+                if oopses <= OOPSES_MAX:
+                    continue
+            except _FAILED as error:
+                log.warning("%s %s, %s: not measured: %s", kernel, case.name, todo[0].value, error)
+                self._drop()
+                scene = None
+            todo.pop(0)
+            tell("", 1)
+        return done
+
+
+def _in_words(run: Run) -> str:
+    home = "never home" if run.home_s is None else f"95 % home after {run.home_s:.2f} s"
+    first = "" if run.first_page_s is None else f", first page after {1000 * run.first_page_s:.0f} ms"
+    stalls = f", mmap {run.mmap_ms:.1f} ms, touch {run.touch_ms:.1f} ms"
+    return f"{run.mover.value}: {home}{first}{stalls}{' | ' + run.words if run.words else ''}"
