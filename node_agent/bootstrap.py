@@ -14,14 +14,14 @@ import structlog
 
 from node_agent.core.agent import AgentCore
 from node_agent.core.desk import Limits
+from node_agent.core.detector import is_at_or_below
 from node_agent.core.facts import ProcessRef, TaskFacts
 from node_agent.core.rhythm import Rhythm
-from node_agent.linux.host_memory import LinuxHostMemory
 from node_agent.linux.journal import JournalError, SqliteJournal
-from node_agent.linux.mover import MemoryMover
+from node_agent.linux.open_mover import OpenMover, open_mover
 from node_agent.linux.sweep import TaskSweep, boot_clock_s, open_tasks
 from node_agent.linux.topology import read_topology
-from node_agent.linux.watchers import open_watchers
+from node_agent.linux.watchers import WatcherChoice, open_watchers
 from node_agent.ports import Mover, Watcher
 from node_agent.rpc.local import About, Hands, LocalService, Located, Publisher
 from node_agent.rpc.peers import PeerGate
@@ -71,37 +71,56 @@ class Host:
     """The adapters to this host."""
 
     tasks: TaskSweep
-    mover: Mover
+    memory: OpenMover
     watchers: tuple[Watcher, ...]
     abilities: Abilities
+
+    @property
+    def mover(self) -> Mover:
+        """What moves pages here."""
+        return self.memory.mover
+
+    def close(self) -> None:
+        """Release what the kernel holds for us; the watchers are closed by whoever reads them."""
+        self.memory.close()
 
 
 def open_host(settings: AgentSettings) -> Host:
     """Probe this host and open what it offers. Raises ConfigurationError, or OSError of the kernel's files."""
-    tasks = open_tasks(settings.follow.to_rules(), read_topology, settings.state_dir / "adoptions.json")
-    memory = LinuxHostMemory()
-    mover = MemoryMover(memory, sorted(read_topology().with_memory))
-    watchers, remarks = open_watchers()
-    found = mover.abilities()
+    rules = settings.follow.to_rules()
+    tasks = open_tasks(rules, read_topology, settings.state_dir / "adoptions.json")
+    memory = open_mover(partial(_is_owned, settings.follow.owned_cpusets))
+    wanted = settings.watch
+    watchers, remarks = open_watchers(
+        WatcherChoice(wanted.fanotify, wanted.inotify, wanted.tracefs, execs=rules.by_pattern)
+    )
+    found = memory.mover.abilities()
     abilities = replace(
         found,
         kernel=found.kernel or os.uname().release,
         watchers=frozenset({ChangeSource.SWEEP, *(watcher.source for watcher in watchers)}),
         remarks=(*found.remarks, *remarks, *tasks.remarks),
     )
-    return Host(tasks, mover, tuple(watchers), abilities)
+    return Host(tasks, memory, tuple(watchers), abilities)
+
+
+def _is_owned(owned: tuple[str, ...], cgroup: str) -> bool:
+    """Whether a cgroup is one of those, or below one, whose cpuset numaplace may write."""
+    return any(is_at_or_below(cgroup, top) for top in owned)
 
 
 def describe_host(settings: AgentSettings) -> Iterator[str]:
     """In plain words what the agent can and cannot do here."""
     host = open_host(settings)
     try:
+        yield f"kernel: {host.abilities.kernel}"
         yield f"watchers: {', '.join(sorted(source.value for source in host.abilities.watchers))}"
         yield f"moves pages: {'yes' if host.abilities.can_move else 'no'}"
         yield from host.abilities.remarks
     finally:
         for watcher in host.watchers:
             watcher.close()
+        host.close()
 
 
 async def run_agent(settings: AgentSettings) -> None:
@@ -168,6 +187,7 @@ class Agent:
         finally:
             for server in self._local_servers:
                 await server.stop(None)
+            self._host.close()
             self._journal.close()
             log.info(events.STOPPED)
 

@@ -40,7 +40,6 @@ class LimitsSection(Section):
     """What the agent allows itself."""
 
     movers: int = Field(default=2, ge=1, le=16)
-    mover_threads: int = Field(default=4, ge=1, le=16)
 
 
 class WatchSection(Section):

@@ -10,10 +10,10 @@ from node_agent.core.batches import fresh_status
 from node_agent.linux.attribution import NoAttribution, TraceAttribution, open_attribution
 from node_agent.linux.host_memory import LinuxHostMemory
 from node_agent.linux.mover import MemoryMover
+from node_agent.linux.privilege import CAP_SYS_PTRACE, has_capability
 from node_agent.linux.probe import TraitsProbe
 from node_agent.linux.topology import read_topology
 from numaplace.kernel.errors import KernelCallError, Unsupported
-from numaplace.kernel.pagemap import open_pagemap
 from numaplace.kernel.syscalls import move_pages
 from numaplace.model.session import Abilities
 
@@ -64,7 +64,7 @@ def find_abilities(
     """What this kernel and these capabilities allow, and what to change, found by trying."""
     remarks = []
     shared = _may_move_shared()
-    others = _may_look_at_others()
+    others = has_capability(CAP_SYS_PTRACE)
     if one_node:
         remarks.append("This host has one NUMA node with memory: there is nowhere to move pages to.")
     if not others:
@@ -102,13 +102,4 @@ def _may_move_shared() -> bool:
         return False
     except KernelCallError as error:
         return error.errno not in {1, 13}
-    return True
-
-
-def _may_look_at_others() -> bool:
-    """Whether the first process's memory may be looked at."""
-    try:
-        os.close(open_pagemap(1))
-    except KernelCallError:
-        return False
     return True

@@ -1,4 +1,4 @@
-"""Laying down CAP_SYS_NICE for one call of one thread.
+"""Which capabilities this thread has in effect, and laying down CAP_SYS_NICE for one call of one thread.
 
 With that capability `migrate_pages` silently means MOVE_ALL: the pages of libc, shared memory and other jobs go along,
 and pages leave the process's cpuset. Without it the same call moves only what the process alone maps, within its
@@ -13,7 +13,8 @@ from numaplace.kernel.errors import translate
 from numaplace.kernel.syscalls import libc_function
 
 _VERSION_3 = 0x2008_0522
-_CAP_SYS_NICE = 23
+CAP_SYS_PTRACE = 19
+CAP_SYS_NICE = 23
 
 
 class _Header(ctypes.Structure):
@@ -29,13 +30,20 @@ def _call(name: str, data: "ctypes.Array[_Data]") -> None:
         raise translate(name, ctypes.get_errno())
 
 
+def has_capability(number: int) -> bool:
+    """Whether the calling thread has it in effect; ``number`` as in linux/capability.h, below 32."""
+    data = (_Data * 2)()
+    _call("capget", data)
+    return bool(data[0].effective & (1 << number))
+
+
 @contextmanager
 def without_nice() -> Iterator[None]:
     """Run the block without CAP_SYS_NICE in effect on this thread."""
     data = (_Data * 2)()
     _call("capget", data)
     had = data[0].effective
-    data[0].effective = had & ~(1 << _CAP_SYS_NICE)
+    data[0].effective = had & ~(1 << CAP_SYS_NICE)
     _call("capset", data)
     try:
         yield
