@@ -78,6 +78,13 @@ def test_another_home_is_told_with_the_one_before() -> None:
     assert change.source is ChangeSource.SWEEP
 
 
+def test_the_home_before_is_always_the_last_other_one() -> None:
+    """Positions are kept from one home to the next, not from the first one on."""
+    scene = Scene(TASK)
+    homes = [scene.change(replace(TASK, cpus=cpus(*ids))) for ids in ((2,), (1, 2), (3,), (0,))]
+    assert [change.previous_home for change in homes] == [nodes(0), nodes(1), nodes(0, 1), nodes(1)]
+
+
 def test_other_cpus_within_the_same_home_keep_the_home_and_its_version() -> None:
     """Orders towards a home stay good while the home stays; the same version marks such a change."""
     scene = Scene(TASK)
@@ -216,13 +223,12 @@ steps = st.one_of(
     st.tuples(st.just("end"), tasks, st.none()),
     st.tuples(st.just("hint"), hints, st.none()),
     st.tuples(st.just("hotplug"), st.sampled_from(((), (3,), (2, 3), (0,))), st.none()),
-    st.tuples(st.just("sweep"), st.none(), st.none()),
 )
 
 
-@given(st.lists(steps, max_size=40))
+@given(st.lists(st.tuples(steps, st.booleans()), max_size=40))
 def test_after_quiet_the_view_is_the_truth_and_each_change_was_told_once(
-    history: list[tuple[str, object, object]],
+    history: list[tuple[tuple[str, object, object], bool]],
 ) -> None:
     """Whatever happened between sweeps, a view built from what was told equals the last sweep (liveness).
 
@@ -233,7 +239,7 @@ def test_after_quiet_the_view_is_the_truth_and_each_change_was_told_once(
     topology = host()
     told = _Told()
     now_s = 1.0
-    for what, first, second in [*history, ("sweep", None, None)]:
+    for (what, first, second), swept in [*history, (("quiet", None, None), True)]:
         now_s += 0.01
         if isinstance(first, TaskFacts):
             if what == "end":
@@ -245,7 +251,7 @@ def test_after_quiet_the_view_is_the_truth_and_each_change_was_told_once(
             detector.note(first, now_s)
         elif isinstance(first, tuple):
             topology = host(*first)
-        else:
+        if swept:
             told.take(detector.observe(Sweep(now_s, topology, tuple(truth.values()))))
     assert told.view == {task: (facts.cpus, facts.mems, topology.home_of(facts.cpus)) for task, facts in truth.items()}
     assert {known.facts.id: known.facts for known in detector.known} == truth
