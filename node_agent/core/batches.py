@@ -11,9 +11,8 @@ Rules from the kernel (mm/migrate.c, seen on 6.1 and 6.12):
 """
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,13 +99,6 @@ def looks_interleaved(nodes: Ints) -> bool:
     if len(nodes) < 16:  # noqa: PLR2004 - too few to tell
         return False
     return float(np.mean(nodes[1:] != nodes[:-1])) > 0.3  # noqa: PLR2004 - see above
-
-
-def cut(count: int, limit: int) -> Iterator[slice]:
-    """Slices of at most ``limit``, as even as they can be: a last call of a few pages costs like a full one."""
-    calls = -(-count // limit)
-    bounds = np.linspace(0, count, calls + 1).astype(int) if calls else np.array([0])
-    return (slice(int(a), int(b)) for a, b in pairwise(bounds))
 
 
 def judge(status: Ints, target: NodeId, now: Ints | None) -> Verdicts:

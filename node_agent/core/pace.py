@@ -96,23 +96,30 @@ def next_pace(
     pace: Pace, signals: Signals, stall_ms_max: float, limit_bytes_per_s: int | None, base_bytes: int
 ) -> Pace:
     """The pace after a batch."""
-    if _suffers(pace, signals):
-        if pace.calm_delay is None:
-            return replace(pace, listen=True)
+    suffers = _suffers(pace, signals)
+    if suffers and pace.calm_delay is None:
+        return replace(pace, listen=True)
+    if suffers:
         pace = replace(_shrunk(pace), backoff_s=min(PAUSE_MAX_S, max(PAUSE_FIRST_S, pace.backoff_s * 2)))
     elif signals.pressure_share is not None or signals.delay_share is not None:
         pace = replace(pace, backoff_s=0.0 if pace.backoff_s <= PAUSE_FIRST_S else pace.backoff_s / 2)
-    if signals.stall_ms > stall_ms_max:
-        pace = replace(pace, base_pages=max(BASE_PAGES_MIN, min(TOGETHER_PAGES, pace.base_pages) // 2), huge_pages=1)
-    elif 1000 * signals.call_s > CALL_MS_MAX:
-        pace = _shrunk(pace)
-    elif 1000 * signals.call_s < CALL_MS_MAX / 2 and _stall_if_grown(pace, signals) <= stall_ms_max:
-        pace = _grown(pace)
+    pace = _sized(pace, signals, stall_ms_max, suffers=suffers)
     pause = pace.backoff_s
     if limit_bytes_per_s is not None:
         pace = _within_limit(pace, limit_bytes_per_s, base_bytes)
         pause = max(pause, signals.size_bytes / limit_bytes_per_s - signals.call_s)
     return replace(pace, pause_s=pause)
+
+
+def _sized(pace: Pace, signals: Signals, stall_ms_max: float, *, suffers: bool) -> Pace:
+    """The size of the next batch, by what the last one took."""
+    if signals.stall_ms > stall_ms_max:
+        small = max(BASE_PAGES_MIN, min(TOGETHER_PAGES, pace.base_pages) // 2)
+        return replace(pace, base_pages=small, huge_pages=1)
+    if 1000 * signals.call_s > CALL_MS_MAX:
+        return _shrunk(pace)
+    calm = not suffers and 1000 * signals.call_s < CALL_MS_MAX / 2
+    return _grown(pace) if calm and _stall_if_grown(pace, signals) <= stall_ms_max else pace
 
 
 def _stall_if_grown(pace: Pace, signals: Signals) -> float:

@@ -2,8 +2,8 @@
 
 Kinds: base, thp, hugetlb, locked, file, shm (a child maps it too), cow (a child has it after fork), pinned (half of it
 is registered with io_uring), bound (under MPOL_BIND to node 0), preferred (by set_mempolicy), interleaved (over all
-nodes allowed). It says which pids it consists of, where its memory is, and its checksum. Word: `check` sums it up anew, in
-every process of it that shares the memory.
+nodes allowed). It says which pids it consists of, where its memory is, and its checksum. Word: `check` sums it up
+anew, in every process of it that shares the memory.
 """
 
 import ctypes
