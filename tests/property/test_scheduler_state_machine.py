@@ -502,7 +502,7 @@ class Cluster(RuleBasedStateMachine):
         raise AssertionError("the conversation does not end")
 
 
-Cluster.TestCase.settings = settings(max_examples=120, stateful_step_count=60, deadline=None)
+Cluster.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
 TestCluster = Cluster.TestCase
 
 
