@@ -72,7 +72,7 @@ class MemoryMover:
 
     def stuck(self, processes: Sequence[ProcessRef]) -> Mapping[LeftReason, int]:
         """Bytes that the last move of this task proved unmovable."""
-        return self._stuck.left(processes)
+        return self._stuck.left(processes, self._host.now_s())
 
     def load(self) -> HostLoad:
         """What the nodes can take, and how many pages a second others have migrated since the last call."""
@@ -110,7 +110,7 @@ class MemoryMover:
         if measured is not None:
             self._keep(job.task.processes, measured)
             lasting = {reason: size for reason, size in outcome.left.items() if reason in LASTING}
-            self._stuck.settle(job.task.processes, lasting)
+            self._stuck.settle(job.task.processes, lasting, self._host.now_s())
         return outcome
 
     def _count_ours(self, pages: int) -> None:

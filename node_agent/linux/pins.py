@@ -34,7 +34,7 @@ class StuckPages:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pins: dict[ProcessRef, _Pins] = {}
-        self._left: dict[frozenset[ProcessRef], dict[LeftReason, int]] = {}
+        self._left: dict[frozenset[ProcessRef], tuple[float, dict[LeftReason, int]]] = {}
 
     def remember(self, process: ProcessRef, pages: Pages, now_s: float) -> None:
         """These pages of the process were refused."""
@@ -67,24 +67,28 @@ class StuckPages:
             found[found] = pins.frames[at] == pages.frames[found]
         return found
 
-    def settle(self, processes: Iterable[ProcessRef], left: Mapping[LeftReason, int]) -> None:
+    def settle(self, processes: Iterable[ProcessRef], left: Mapping[LeftReason, int], now_s: float) -> None:
         """A move of these processes ended with this left for lasting reasons."""
         key = frozenset(processes)
         with self._lock:
             self._left.pop(key, None)
             if left:
-                self._left[key] = dict(left)
+                self._left[key] = now_s, dict(left)
             while len(self._left) > PAGES_MAX >> 8:
                 del self._left[next(iter(self._left))]
 
-    def left(self, processes: Iterable[ProcessRef]) -> dict[LeftReason, int]:
-        """What the last move of a task with these processes left for lasting reasons."""
+    def left(self, processes: Iterable[ProcessRef], now_s: float) -> dict[LeftReason, int]:
+        """What the last move of a task with these processes left for lasting reasons, while that is worth knowing.
+
+        Were it kept for good, nobody would order the move that asks again.
+        """
         wanted = frozenset(processes)
         with self._lock:
-            exact = self._left.get(wanted)
-            if exact is None:
-                exact = next((left for key, left in self._left.items() if key & wanted), {})
-            return dict(exact)
+            found = self._left.get(wanted)
+            if found is None:
+                found = next((entry for key, entry in self._left.items() if key & wanted), (now_s, {}))
+            since_s, left = found
+            return dict(left) if now_s - since_s <= FORGET_S else {}
 
     def knows(self, processes: Iterable[ProcessRef]) -> bool:
         """Whether any page of these processes is remembered."""

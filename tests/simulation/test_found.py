@@ -6,6 +6,7 @@ from node_agent.core.agent import AgentCore
 from node_agent.core.events import AbilitiesKnown, CancelMover, Do, PagesMeasured, Send, StartMover, Swept, Told
 from node_agent.core.facts import Measured, ProcessRef, Sweep, TaskFacts
 from node_agent.core.followed import Followed, Surroundings
+from node_agent.linux.pins import FORGET_S, StuckPages
 from numaplace.model.ids import CpuId, JobId, MoveId, NodeId, TaskId
 from numaplace.model.job import Home, Task
 from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveState
@@ -60,3 +61,11 @@ def test_a_task_that_is_followed_no_more_is_moved_no_more() -> None:
     order = MoveOrder(MoveId("m"), TASK.id, home.nodes, NODES, home.version, Policy())
     assert any(isinstance(do, StartMover) for do in core.handle(Told(order), 2.0))
     assert [do.move for do in _swept(core, 3.0) if isinstance(do, CancelMover)] == ["m"]
+
+
+def test_what_was_stuck_is_asked_again_after_a_while() -> None:
+    """A registration ends without a sign; were the bytes kept for good, no move would ever find out."""
+    stuck = StuckPages()
+    stuck.settle(TASK.processes, {LeftReason.PINNED: 4096}, 100.0)
+    assert stuck.left(TASK.processes, 100.0 + FORGET_S) == {LeftReason.PINNED: 4096}
+    assert stuck.left(TASK.processes, 101.0 + FORGET_S) == {}
