@@ -4,7 +4,8 @@ import asyncio
 import ipaddress
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -123,6 +124,12 @@ def describe_host(settings: AgentSettings) -> Iterator[str]:
         host.close()
 
 
+def _off_the_loop(opening: Callable[[], Host]) -> Host:
+    """Open the host on a thread without an event loop: probing asks for the node of a page of our own."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(opening).result()
+
+
 async def run_agent(settings: AgentSettings) -> None:
     """Run until cancelled. Raises StartError with words for whoever started it."""
     try:
@@ -147,7 +154,7 @@ class Agent:
         boot_id = read_text(Path("/proc/sys/kernel/random/boot_id")).strip()
         remembered = self._journal.remember(boot_id)
         policies = remembered.policies or PolicySet(settings.policy.to_policy())
-        self._host = open_host(settings)
+        self._host = _off_the_loop(partial(open_host, settings))
         instance = uuid.uuid4().hex[:12]
         limits = Limits(movers_max=settings.limits.movers)
         self._core = AgentCore(instance, replace(remembered, policies=policies), limits)
