@@ -5,9 +5,12 @@ that holds always: what is reported is in the journal before, no task has two mo
 """
 
 import os
+import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from node_agent.core.agent import AgentCore
 from node_agent.core.desk import Limits
@@ -93,6 +96,15 @@ def order(move: str, task: TaskId = T, home: int = 1, policy: Policy | None = No
 def outcome(of: MoveOrder, state: MoveState = MoveState.COMPLETED) -> MoveOutcome:
     """The end of an order."""
     return MoveOutcome(of.id, of.task, state, "as told by a test", moved_bytes=GIB, seconds=1.0)
+
+
+@contextmanager
+def folder_for_all() -> Iterator[Path]:
+    """A folder that every user may enter: pytest's own are closed to others, again with each run of pytest."""
+    with tempfile.TemporaryDirectory(prefix="numaplace-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 class Driven:

@@ -1,7 +1,6 @@
 """The journal: what survives SIGKILL, and what it says when its file cannot be used."""
 
 import contextlib
-import os
 import random
 import signal
 import sqlite3
@@ -19,7 +18,7 @@ from numaplace.model.ids import JobId, MoveId
 from numaplace.model.move import LeftReason, MoveOutcome, MoveState
 from numaplace.model.policy import FollowMode, Policy
 from numaplace.model.session import PolicySet
-from tests.fakes.agent import T, order, outcome
+from tests.fakes.agent import T, folder_for_all, order, outcome
 
 BOOT = "boot-1"
 ROOT = Path(__file__).parents[3]
@@ -275,21 +274,15 @@ except j.JournalError as error:
 """
 
 
-def test_a_read_only_folder_is_told(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_told() -> None:
     """Root may write anywhere, so another user tries."""
-    folder = tmp_path / "state"
-    folder.mkdir()
-    for each in (folder, tmp_path, *tmp_path.parents[:2]):
-        if each.stat().st_uid == os.getuid():
-            each.chmod(0o555 if each == folder else 0o755)
-    tried = subprocess.run(
-        [sys.executable, "-c", _AS_NOBODY, str(folder / "journal.sqlite")],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
-    folder.chmod(0o755)
+    with folder_for_all() as folder:
+        folder.chmod(0o555)
+        tried = subprocess.run(
+            [sys.executable, "-c", _AS_NOBODY, str(folder / "journal.sqlite")],
+            capture_output=True, text=True, cwd=ROOT, check=False,
+        )  # fmt: skip
+        folder.chmod(0o755)
     assert tried.returncode == 0, tried.stderr
     assert "make the folder writable" in tried.stdout
 

@@ -25,7 +25,7 @@ from numaplace.model.move import LeftReason, MoveOrder, MoveProgress
 from numaplace.model.residency import Residency
 from numaplace.model.session import Report
 from numaplace.v1 import local_pb2, local_pb2_grpc
-from tests.fakes.agent import GIB, Driven, FakeTasks, T, U, facts, nodes, order, outcome
+from tests.fakes.agent import GIB, Driven, FakeTasks, T, U, facts, folder_for_all, nodes, order, outcome
 
 WITHIN_S = 10.0
 ME = os.geteuid()
@@ -378,14 +378,10 @@ print(json.dumps([sorted(task.job for task in tasks), shown]))
         ),
     ],
 )
-def test_through_the_gate_a_caller_is_who_the_kernel_says(tmp_path: Path, uid: int, expected: list[Any]) -> None:
+def test_through_the_gate_a_caller_is_who_the_kernel_says(uid: int, expected: list[Any]) -> None:
     """The whole way: a process of that uid, the public socket, the gate, gRPC, the service."""
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        if folder.stat().st_uid == ME:
-            folder.chmod(0o755)
-    path = tmp_path / "agent.sock"
 
-    async def scenario() -> str:
+    async def scenario(path: Path) -> str:
         bench = Bench()
         gate = asyncio.create_task(PeerGate(path, bench.serve).run())
         program = None
@@ -404,4 +400,5 @@ def test_through_the_gate_a_caller_is_who_the_kernel_says(tmp_path: Path, uid: i
             for server in bench.servers:
                 await server.stop(None)
 
-    assert json.loads(asyncio.run(scenario())) == expected
+    with folder_for_all() as folder:
+        assert json.loads(asyncio.run(scenario(folder / "agent.sock"))) == expected

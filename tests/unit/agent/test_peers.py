@@ -6,7 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 
 from node_agent.rpc import peers
 from node_agent.rpc.peers import PeerGate, may_see
+from tests.fakes.agent import folder_for_all
 
 WITHIN_S = 10.0
 NOBODY = 65534
@@ -21,12 +22,10 @@ ROOT = os.geteuid() == 0
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the socket is to be, in a folder that everybody may enter."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.geteuid() and folder != Path("/") and folder.name.startswith(("pytest", "test")):
-            folder.chmod(0o755)
-    return tmp_path / "run" / "agent.sock"
+def path() -> Iterator[Path]:
+    """Where the socket is to be."""
+    with folder_for_all() as folder:
+        yield folder / "run" / "agent.sock"
 
 
 class Echo:
