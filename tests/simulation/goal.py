@@ -84,6 +84,8 @@ def _orders(world: "World") -> Iterator[str]:
         own = book.outcomes.get(move.id)
         if move.outcome is None:
             yield f"{move.id} is open in the store"
+        elif move.by_scheduler and own is not None and _forgotten(world, move.host, move.id):
+            continue
         elif move.by_scheduler and (own is not None or move.id in book.accepted):
             yield f"{move.id} was ended by the scheduler, and its host accepted it"
         elif not move.by_scheduler and own is None and turned_down(move.outcome):

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from node_agent.core.desk import UNKNOWN_TASK
+from node_agent.core.desk import OWN_PREFIX, UNKNOWN_TASK
 from node_agent.core.events import JournalAccept, JournalFinish
 from node_agent.core.followed import Followed
 from numaplace.model.ids import HostId, MoveId, NodeId, TaskId
@@ -180,8 +180,13 @@ class Ledger:
             return
         move = record.move
         if move.by_scheduler:
-            accepted = move.id in self.book(move.host).accepted
-            _require(not accepted, f"the scheduler writes an end of {move.id}, which its host has accepted")
+            book = self.book(move.host)
+            # An agent that was alone for long forgets how the oldest of its own orders ended, even one that it told of.
+            forgotten = move.id.startswith(OWN_PREFIX) and move.id in book.outcomes
+            _require(
+                move.id not in book.accepted or forgotten,
+                f"the scheduler writes an end of {move.id}, which its host has accepted",
+            )
             return
         own = self.book(move.host).outcomes.get(move.id)
         if own is None and move.outcome is not None and turned_down(move.outcome):
