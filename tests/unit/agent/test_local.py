@@ -387,7 +387,7 @@ def test_through_the_gate_a_caller_is_who_the_kernel_says(uid: int, expected: li
         program = None
         try:
             async with asyncio.timeout(WITHIN_S):
-                while not path.exists():  # noqa: ASYNC110 - a file appears
+                while not path.exists():  # noqa: ASYNC110, ASYNC240 - a file appears
                     await asyncio.sleep(0.001)
                 program = await asyncio.create_subprocess_exec(
                     sys.executable, "-c", _LIST_AS, str(path), str(uid), stdout=subprocess.PIPE
