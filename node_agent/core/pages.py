@@ -160,6 +160,16 @@ class Pages:
         )
 
 
+def kinds_in(pages: Pages, region: Region) -> Flags:
+    """The kind of each page of one region."""
+    anonymous, other = _KIND_CODES[region.backing]
+    file = pages.has(PageFlag.FILE_OR_SHARED)
+    if not file.any():
+        return np.full(len(pages), anonymous, np.uint8)
+    kinds: Flags = np.where(file, np.uint8(other), np.uint8(anonymous))
+    return kinds
+
+
 def kinds_of(pages: Pages, regions: Sequence[Region], starts: Addresses) -> Flags:
     """The kind of each page, from the region it is in; ``starts`` are the starts of the regions, ascending."""
     codes = np.array([_KIND_CODES[region.backing] for region in regions], np.uint8)
@@ -175,7 +185,9 @@ def count_cells(pages: Pages, base_bytes: int) -> dict[Cell, int]:
     """
     if not len(pages):
         return {}
-    code = (pages.nodes + 1) * (3 * NO_KIND) + pages.kinds
+    code = pages.nodes + 1
+    code *= 3 * NO_KIND
+    code += pages.kinds
     huge = pages.sizes > base_bytes
     if huge.any():
         code += np.where(huge, np.where(pages.has(PageFlag.HUGETLB), 2 * NO_KIND, NO_KIND), 0).astype(np.int32)

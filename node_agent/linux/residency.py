@@ -18,7 +18,19 @@ from typing import NamedTuple
 import numpy as np
 
 from node_agent.core.facts import Measured, ProcessRef
-from node_agent.core.pages import KINDS, NO_KIND, Addresses, Mask, PageFlag, Pages, Region, Sizes, count_cells, kinds_of
+from node_agent.core.pages import (
+    KINDS,
+    NO_KIND,
+    Addresses,
+    Mask,
+    PageFlag,
+    Pages,
+    Region,
+    Sizes,
+    count_cells,
+    kinds_in,
+    kinds_of,
+)
 from node_agent.linux.memory import HostMemory, ProcessMemory, RegionPolicy
 from numaplace.kernel.errors import Denied, ProcessGone
 from numaplace.model.ids import Nodes
@@ -50,12 +62,13 @@ class View:
 
 
 class Span(NamedTuple):
-    """A stretch of a process's address space; ``place`` is set for a part of a large region."""
+    """A stretch of a process's address space; ``place`` and ``region`` are set for a part of a large region."""
 
     view: View
     start: int
     end: int
     place: "Place | None" = None
+    region: Region | None = None
 
 
 class Place(NamedTuple):
@@ -117,7 +130,7 @@ def _parts(view: View, region: Region) -> Iterator[Span]:
     while start < region.end:
         offset = region.offset + start - region.start
         end = min(region.end, start + SPAN_BYTES - offset % SPAN_BYTES)
-        yield Span(view, start, end, Place(region.name, offset, offset + end - start))
+        yield Span(view, start, end, Place(region.name, offset, offset + end - start), region)
         start = end
 
 
@@ -146,7 +159,7 @@ def at_place(views: Iterable[View], place: Place) -> Iterator[Span]:
             shift = region.start - region.offset
             start, end = max(region.start, place.start + shift), min(region.end, place.end + shift)
             if start < end:
-                yield Span(view, start, end, place)
+                yield Span(view, start, end, place, region)
 
 
 def read(span: Span) -> Pages:
@@ -157,6 +170,8 @@ def read(span: Span) -> Pages:
         return Pages.none()
     if not len(pages):
         return pages
+    if span.region is not None:
+        return replace(pages, kinds=kinds_in(pages, span.region))
     pages = replace(pages, kinds=kinds_of(pages, span.view.regions, span.view.starts))
     ours = pages.kinds != NO_KIND
     return pages if ours.all() else pages.where(ours)
