@@ -51,7 +51,7 @@ EXIT_CONFIGURATION = 78
 
 
 class StartError(Exception):
-    """The agent cannot start; the words say why and what to do."""
+    """The agent cannot start, or cannot go on; the words say why and what to do."""
 
     def __init__(self, words: str, exit_code: int) -> None:
         super().__init__(words)
@@ -133,14 +133,30 @@ def _off_the_loop(opening: Callable[[], Host]) -> Host:
 async def run_agent(settings: AgentSettings) -> None:
     """Run until cancelled. Raises StartError with words for whoever started it."""
     try:
-        agent = Agent(settings)
-    except ConfigurationError as error:
-        raise StartError(str(error), EXIT_CONFIGURATION) from error
-    except JournalError as error:
-        raise StartError(str(error), EXIT_DATA) from error
-    except OSError as error:
-        raise StartError(str(error), EXIT_FAILED) from error
-    await agent.run()
+        await Agent(settings).run()
+    except (ConfigurationError, JournalError, OSError) as error:
+        raise _explained(error) from error
+    except BaseExceptionGroup as group:
+        known = _known_causes(group)
+        if len(known) != len(_leaves(group)):
+            raise  # a bug: its traceback is what helps
+        raise _explained(known[0]) from group
+
+
+def _explained(error: Exception) -> StartError:
+    if isinstance(error, ConfigurationError):
+        return StartError(str(error), EXIT_CONFIGURATION)
+    return StartError(str(error), EXIT_DATA if isinstance(error, JournalError) else EXIT_FAILED)
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
+
+
+def _known_causes(group: BaseException) -> list[Exception]:
+    return [leaf for leaf in _leaves(group) if isinstance(leaf, ConfigurationError | JournalError | OSError)]
 
 
 class Agent:

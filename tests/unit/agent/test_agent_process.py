@@ -1,0 +1,64 @@
+"""The agent as a process: what whoever starts it sees when it cannot start, or cannot go on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+BEGINS_WITHIN_S = 60.0
+
+
+def _start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    state = ["--state-dir", str(folder), "--socket", str(folder / "agent.sock")]
+    return subprocess.Popen(
+        [sys.executable, "-m", "node_agent", "run", *state, *arguments], stderr=subprocess.PIPE, text=True
+    )
+
+
+def _end(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    _, said = process.communicate(timeout=BEGINS_WITHIN_S)
+    return process.returncode, said
+
+
+def test_a_damaged_journal_is_left_alone_and_ends_the_start_with_65(tmp_path: Path) -> None:
+    """EX_DATAERR, words that say what to do, no traceback, and the file is as it was."""
+    journal = tmp_path / "journal.sqlite"
+    journal.write_bytes(b"this is no database" * 100)
+    code, said = _end(_start(tmp_path))
+    assert code == 65
+    assert "move the file away" in said
+    assert "Traceback" not in said
+    assert journal.read_bytes().startswith(b"this is no database")
+
+
+def test_plaintext_beyond_loopback_is_refused_with_78(tmp_path: Path) -> None:
+    """EX_CONFIG: starting again does not help, and the words name the way out."""
+    code, said = _end(_start(tmp_path, "--scheduler", "192.0.2.1:7700"))
+    assert code == 78
+    assert "certs" in said
+
+
+def test_a_socket_that_is_taken_ends_the_start_in_words(tmp_path: Path) -> None:
+    """What fails once the parts run is told as plainly as what fails before."""
+    (tmp_path / "agent.sock").write_text("not a socket")
+    code, said = _end(_start(tmp_path))
+    assert code == 1
+    assert "is no socket" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly_and_its_socket_is_gone(tmp_path: Path, number: signal.Signals) -> None:
+    """SIGTERM and SIGINT: exit code 0, nothing left behind but the state."""
+    process = _start(tmp_path)
+    deadline = time.monotonic() + BEGINS_WITHIN_S
+    while not (tmp_path / "agent.sock").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, number)
+    code, said = _end(process)
+    assert code == 0, said
+    assert not (tmp_path / "agent.sock").exists()
