@@ -30,8 +30,8 @@ class LeftReason(Enum):
 REMEDY: Mapping[LeftReason, str] = {
     LeftReason.PINNED: "A device or io_uring holds these pages in place; they move only after the job releases the"
     " registration (RDMA, vfio, fixed buffers, pinned GPU host memory).",
-    LeftReason.SHARED: "Other tasks map these pages too; allow it with the policy's kinds (shared), or move the"
-    " tasks together.",
+    LeftReason.SHARED: "Strangers map these pages too (libraries, another job's shared memory), and they may be at home"
+    " there; put the sharers into one task, or leave them.",
     LeftReason.TARGET_FULL: "The home node has no room above its watermark and headroom; free memory there, lower"
     " headroom_bytes, or give the task another home.",
     LeftReason.OUTSIDE_CPUSET: "The task's cpuset.mems does not allow its home node; write the home nodes to"
