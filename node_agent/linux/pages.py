@@ -5,7 +5,7 @@ candidate, and the kpageflags of its first frame tell the truth, one 8-byte read
 kernel's shared one) cost no memory and are left out; their frame is learned from a page of our own.
 
 Without CAP_SYS_ADMIN frames read as zero. Then `move_pages` is asked for each page's node (193 ns a page), huge pages
-are taken from the blocks that smaps shows to be wholly huge, and sharers are known only as "not exclusive".
+are not recognised and count as base pages, and sharers are known only as "not exclusive".
 """
 
 import mmap
