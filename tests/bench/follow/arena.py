@@ -36,6 +36,7 @@ LOAD_S = 2.5
 """The agent tells every two seconds how much others migrate."""
 QUIET_WITHIN_S = 30.0
 ENDED_WITHIN_S = 120.0
+RELEASED_WITHIN_S = 60.0
 AUTONUMA_WARM_S = 3.0
 NUMAD_WARM_S = 5.0
 SETTLED_SHARE = 0.995
@@ -119,6 +120,13 @@ class Arena:
                 return
         raise ClusterError(f"the move of {job} does not end")
 
+    def wait_released(self, job: str) -> None:
+        """Until the agent follows the job no longer: only then does it leave the next mover alone."""
+        for _ in polls(RELEASED_WITHIN_S):
+            if all(not each.tasks for each in self.client.jobs() if each.id == JobId(job)):
+                return
+        raise ClusterError(f"the agent still follows {job}")
+
     def told(self) -> str:
         """What the agent itself says of the last move, and why if there was none."""
         name = f"bench-{self._runs}"
@@ -174,6 +182,7 @@ class Scene:
             self._arena.wait_ended(name)
         finally:
             self._arena.order("release", job=name)
+            self._arena.wait_released(name)
 
     @contextlib.contextmanager
     def balanced(self) -> Iterator[None]:

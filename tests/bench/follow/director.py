@@ -105,7 +105,7 @@ class Director:
         where = sample(order["address"], size, seed=2)
         enough = anonymous_bytes(node) + HOME_SHARE * size
         self._listen(on=True)
-        began_s = time.monotonic()
+        began_unix_s, began_s = time.time(), time.monotonic()
         pin(pid, order["cpus"])
         rival = subprocess.Popen(order["rival"], stdout=subprocess.DEVNULL) if order["rival"] else None
         home_s = self._wait_home(order, where, enough, began_s)
@@ -116,6 +116,7 @@ class Director:
         if failed:
             raise ChildProcessError(f"{order['rival']} ended with {failed}")
         return {
+            "began_unix_s": began_unix_s,
             "home_s": home_s,
             "first_page_s": self._first_page_s(began_s),
             "ended_s": ended_s - began_s,
