@@ -1,8 +1,8 @@
 """A guest with an agent, a scheduler on this host, and a job that is re-pinned again and again.
 
 Every run begins alike: the job and all its pages on node 0, nobody following it, AutoNUMA off, nobody migrating. The
-change is always to node 1. Only for our own runs is the job adopted, under a new name each time, so that no earlier
-change of it counts as bouncing.
+change is always to node 1. Only for our own runs is the job adopted, and each is the first of a new job: a change
+back that nobody followed would look like a move that was just tried.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from numaplace.model.ids import CpuId, HostId, JobId
 from numaplace.model.policy import Budget, Policy
 from numaplace.model.views import Move
 from numaplace.model.worth import OTHERS_PAGES_PER_S
-from tests.bench.follow.cases import Case, Effort, Mover, Pages
+from tests.bench.follow.cases import Case, Effort, Mover, Pages, wait_s
 from tests.bench.follow.figures import Run
 from tests.harness.cluster import AgentProcess, Certificates, ClusterError, SchedulerProcess, polls, wait_job
 from tests.harness.job import Job
@@ -59,6 +59,7 @@ class Arena:
         """Boot the guest; start scheduler, agent and director."""
         with contextlib.ExitStack() as stack:
             self.guest = stack.enter_context(_guest(self.kernel))
+            self.guest.write(BALANCING, "0")
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="numaplace-bench-")))
             certificates = Certificates.make(folder / "certs", (HOST,))
             scheduler = stack.enter_context(SchedulerProcess(folder, certificates))
@@ -157,7 +158,7 @@ class Scene:
             self._job.ask("stalls")
             seen = self._arena.order(
                 "follow", **self._area, cpus=self._arena.cpus(1), node=1, rival=self._rival(mover),
-                wait_s=self._effort.never_s, after_s=self._effort.after_s,
+                wait_s=wait_s(mover, self._effort), after_s=self._effort.after_s,
             )  # fmt: skip
             stalls = self._job.ask("stalls")
             words = self._arena.told() if mover is Mover.OURS else ""
@@ -178,6 +179,7 @@ class Scene:
         try:
             wait_job(self._arena.client, name)
             self._arena.wait_quiet()
+            self._arena.wait_ended(name)
             yield
             self._arena.wait_ended(name)
         finally:

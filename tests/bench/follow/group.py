@@ -8,7 +8,7 @@ from typing import Self
 from numaplace.client import NumaplaceError
 from tests.bench.follow import native
 from tests.bench.follow.arena import Arena, BenchError
-from tests.bench.follow.cases import Case, Effort, chosen, effort, order_of_runs
+from tests.bench.follow.cases import Case, Effort, Mover, chosen, effort, order_of_runs
 from tests.bench.follow.figures import Run, records_of
 from tests.bench.groups import Settings, Tell
 from tests.bench.records import Record
@@ -85,7 +85,8 @@ class Arenas:
         while todo:
             tell(f"{kernel} {case.name}: {todo[0].value}", 0)
             try:
-                scene = scene or self._of(kernel).scene(case, how)
+                if scene is None or todo[0] is Mover.OURS:
+                    scene = self._of(kernel).scene(case, how)
                 done.append(scene.run(todo[0]))
                 log.info("%s %s: %s", kernel, case.name, _in_words(done[-1]))
             except EmulationOopsError as oops:
