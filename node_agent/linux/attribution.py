@@ -5,15 +5,19 @@ Where tracefs is missing or denied, moves are accounted without this part, and t
 lost, the counts are too low; then nothing is claimed either, for the moves under way.
 """
 
+import re
 import threading
+from pathlib import Path
 from typing import Protocol
 
 from numaplace.kernel.errors import KernelCallError
+from numaplace.kernel.files import read_text
 from numaplace.kernel.trace_events import PagesMigrated
 from numaplace.kernel.tracefs import MIGRATE_PAGES, TraceInstance
 from numaplace.model.move import MigrationCounters
 
 THREADS_KEPT_MAX = 4096
+_REASON = re.compile(r'\{ *([0-9]{1,3}), *"syscall_or_cpuset" *\}')
 READINGS_MAX = 64
 """So many buffers of trace text are read at once; more than a move leaves between two readings."""
 
@@ -48,7 +52,7 @@ class TraceAttribution:
         """Make the instance; raises KernelCallError where that is not possible."""
         self._instance = TraceInstance(purpose="moves")
         try:
-            self._instance.enable(MIGRATE_PAGES)
+            self._instance.enable(MIGRATE_PAGES, _by_system_call(self._instance.directory))
         except BaseException:
             self._instance.close()
             raise
@@ -91,6 +95,15 @@ class TraceAttribution:
     def close(self) -> None:
         """Remove the instance."""
         self._instance.close()
+
+
+def _by_system_call(instance: Path) -> str | None:
+    """The filter that lets only system calls' migrations in, by the number that this kernel prints as that reason.
+
+    AutoNUMA makes an event for nearly every page: reading thousands of them would keep a move from its first page.
+    """
+    found = _REASON.search(read_text(instance / "events" / MIGRATE_PAGES / "format"))
+    return f"reason == {found[1]}" if found is not None else None
 
 
 def open_attribution() -> TraceAttribution | NoAttribution:
