@@ -22,7 +22,7 @@ from node_agent.linux.journal import JournalError, SqliteJournal
 from node_agent.linux.open_mover import OpenMover, open_mover
 from node_agent.linux.sweep import TaskSweep, boot_clock_s, open_tasks
 from node_agent.linux.topology import read_topology
-from node_agent.linux.watchers import WatcherChoice, open_watchers
+from node_agent.linux.watchers import WatcherChoice, open_watchers, see_everything
 from node_agent.ports import Mover, Watcher
 from node_agent.rpc.local import About, Hands, LocalService, Located, Publisher
 from node_agent.rpc.peers import PeerGate
@@ -179,8 +179,10 @@ class Agent:
         clock = BootClock()
         outlets = Outlets(self._send, self._publisher.publish)
         self._shell = Shell(self._core, self._host.mover, self._journal, clock, outlets)
-        rhythm = Rhythm(watched=bool(self._host.watchers))
-        self._sweeping = Sweeping(self._host.tasks, self._host.watchers, rhythm, clock, self._shell.put)
+        rhythm = Rhythm(watched=see_everything(self._host.watchers))
+        self._sweeping = Sweeping(
+            self._host.tasks, self._host.watchers, rhythm, clock, self._shell.put, sees_everything=see_everything
+        )
         hello = Hello(HostId(settings.host), instance, boot_id, agent_version=__version__)
         self._session = SchedulerSession(endpoint, hello, self._shell.put) if endpoint else None
 

@@ -3,9 +3,10 @@
 After each batch the pace looks at three things.
 
 - What one of the job's touches can have waited for the batch. The kernel takes 512 base pages, or one huge page, off
-  the page tables at a time, whatever the call's length; so a batch below 512 pages is only for a stricter limit than
-  those take.
-- How long the call was: a move is cancelled between calls only, and the pages of a call are off their lists together.
+  the page tables at a time, whatever the call's length: a longer call stalls no touch for longer. Only where 512 pages
+  take longer than the limit do smaller batches help, and then as many as fit. What a page costs is learned from calls
+  of 512 and more, for each call has a fixed cost that stalls nobody and makes a page of a small one look dear.
+- How long a call of so many pages lasts: a move is cancelled between calls only.
 - What the job feels: the memory pressure of its cgroup, the run delay of its threads. Both may be of its own making
   (it has more threads than CPUs, or was just given fewer): so when they are high for the first time the mover falls
   silent for a moment and listens to what the job feels without it. Only what is above that is ours.
@@ -18,13 +19,18 @@ comes after.
 
 from dataclasses import dataclass, replace
 
-BASE_PAGES_MIN = 256
+BASE_PAGES_MIN = 64
+BASE_PAGES_FIRST = 512
+"""A move begins with a short call, so that its first pages are home soon."""
 BASE_PAGES_MAX = 4096
 BASE_PAGES_STEP = 1024
 HUGE_PAGES_MAX = 8
-CALL_MS_MAX = 200.0
+CALL_MS_MAX = 400.0
 TOGETHER_PAGES = 512
 """So many base pages the kernel unmaps at once; a touch waits for those, not for the whole call (mm/migrate.c)."""
+
+DEARER = 1.1
+"""One call makes a page at most so much dearer than was known."""
 
 PRESSURE_SHARE_MAX = 0.1
 DELAY_SHARE_MAX = 0.3
@@ -49,6 +55,7 @@ class Signals:
     size_bytes: int
     pressure_share: float | None = None
     delay_share: float | None = None
+    huge: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +63,17 @@ class Pace:
     """The next batch and the pause before it.
 
     ``calm_*`` are the shares that the job loses while we do nothing, None until listened to; ``listen`` asks for that.
+    ``page_ms`` is what one base page costs in a long call, None until seen.
     """
 
-    base_pages: int = 2048
+    base_pages: int = BASE_PAGES_FIRST
     huge_pages: int = 2
     pause_s: float = 0.0
     backoff_s: float = 0.0
     calm_pressure: float | None = None
     calm_delay: float | None = None
     listen: bool = False
+    page_ms: float | None = None
 
 
 def stall_ms_of(call_ms: float, pages: int, *, huge: bool) -> float:
@@ -103,6 +112,7 @@ def next_pace(
         pace = replace(_shrunk(pace), backoff_s=min(PAUSE_MAX_S, max(PAUSE_FIRST_S, pace.backoff_s * 2)))
     elif signals.pressure_share is not None or signals.delay_share is not None:
         pace = replace(pace, backoff_s=0.0 if pace.backoff_s <= PAUSE_FIRST_S else pace.backoff_s / 2)
+    pace = replace(pace, page_ms=_page_ms(pace.page_ms, signals, base_bytes))
     pace = _sized(pace, signals, stall_ms_max, suffers=suffers)
     pause = pace.backoff_s
     if limit_bytes_per_s is not None:
@@ -111,20 +121,39 @@ def next_pace(
     return replace(pace, pause_s=pause)
 
 
+def _page_ms(known: float | None, signals: Signals, base_bytes: int) -> float | None:
+    """What one base page costs in a long call, after one more call: the least seen, and slowly more if it stays more.
+
+    A call may be slow for reasons that have nothing to do with its pages (a CPU that somebody else had); the least is
+    what pages cost.
+    """
+    pages = signals.size_bytes // base_bytes
+    if signals.huge or pages == 0:
+        return known
+    seen = 1000 * signals.call_s / pages
+    if known is None:
+        return seen if pages >= TOGETHER_PAGES else None
+    return min(seen, known * DEARER if pages >= TOGETHER_PAGES else known)
+
+
 def _sized(pace: Pace, signals: Signals, stall_ms_max: float, *, suffers: bool) -> Pace:
-    """The size of the next batch, by what the last one took."""
+    """The size of the next batch: a step more, within what a call may last and what a touch may wait."""
+    if not suffers:
+        pace = _grown(pace)
+    if signals.huge:
+        return _sized_huge(pace, signals, stall_ms_max)
+    if not pace.page_ms:
+        return pace
+    fitting = max(TOGETHER_PAGES, int(CALL_MS_MAX / pace.page_ms))
+    if pace.page_ms * TOGETHER_PAGES > stall_ms_max:
+        fitting = max(BASE_PAGES_MIN, int(stall_ms_max / pace.page_ms))
+    return replace(pace, base_pages=min(pace.base_pages, fitting))
+
+
+def _sized_huge(pace: Pace, signals: Signals, stall_ms_max: float) -> Pace:
     if signals.stall_ms > stall_ms_max:
-        small = max(BASE_PAGES_MIN, min(TOGETHER_PAGES, pace.base_pages) // 2)
-        return replace(pace, base_pages=small, huge_pages=1)
-    if 1000 * signals.call_s > CALL_MS_MAX:
-        return _shrunk(pace)
-    calm = not suffers and 1000 * signals.call_s < CALL_MS_MAX / 2
-    return _grown(pace) if calm and _stall_if_grown(pace, signals) <= stall_ms_max else pace
-
-
-def _stall_if_grown(pace: Pace, signals: Signals) -> float:
-    """What a touch would wait for a batch of more pages: below 512 pages that grows with the batch."""
-    return signals.stall_ms * max(1.0, TOGETHER_PAGES / pace.base_pages)
+        return replace(pace, huge_pages=1)
+    return _shrunk(pace) if 1000 * signals.call_s > CALL_MS_MAX else pace
 
 
 def _suffers(pace: Pace, signals: Signals) -> bool:

@@ -298,7 +298,8 @@ class Courier:
 
     def _adapt(self, stall_ms: float, answer: Answer) -> None:
         pressure, delay = self._feel()
-        signals = Signals(stall_ms, answer.ended_s - answer.began_s, answer.run.bytes, pressure, delay)
+        huge = answer.run.size is not PageSize.BASE
+        signals = Signals(stall_ms, answer.ended_s - answer.began_s, answer.run.bytes, pressure, delay, huge)
         limit = self._budget.pace_bytes_per_s
         self._pace = next_pace(self._pace, signals, self._budget.stall_ms_max, limit, self._host.base_bytes)
 

@@ -12,7 +12,7 @@ import structlog
 
 from node_agent.core.events import Event, Swept
 from node_agent.core.facts import Hint
-from node_agent.core.rhythm import Rhythm
+from node_agent.core.rhythm import Rhythm, matters
 from node_agent.ports import Clock, TaskSource, Watcher
 from numaplace.model.job import ChangeSource
 from numaplace.telemetry import events, keys
@@ -28,13 +28,16 @@ class Sweeping:
 
     def __init__(
         self, tasks: TaskSource, watchers: Sequence[Watcher], rhythm: Rhythm, clock: Clock,
-        tell: Callable[[Event], Awaitable[None]],
+        tell: Callable[[Event], Awaitable[None]], *, sees_everything: Callable[[Sequence[Watcher]], bool] = bool,
     ) -> None:  # fmt: skip
+        """``sees_everything``: whether these watchers leave nothing to the sweep alone."""
         self._tasks = tasks
         self._watchers = list(watchers)
         self._rhythm = rhythm
         self._clock = clock
         self._tell = tell
+        self._sees_everything = sees_everything
+        self._followed: frozenset[int] = frozenset()
         self._hints: list[Hint] = []
         self._hinted = asyncio.Event()
         self._pool = ThreadPoolExecutor(1, "sweep")
@@ -63,7 +66,7 @@ class Sweeping:
             words = {keys.SOURCE: watcher.source.value, keys.ERROR: repr(error)}
             log.exception(events.ABILITY_MISSING, **words)
             self._close(watcher)
-            self._rhythm.watched(watched=bool(self._watchers))
+            self._rhythm.watched(watched=self._sees_everything(self._watchers))
             hints = [Hint(watcher.source, structural=True)]
         self._take(hints)
 
@@ -74,10 +77,11 @@ class Sweeping:
 
     def _take(self, hints: Sequence[Hint]) -> None:
         now_s = self._clock.now_s()
-        for hint in hints:
+        self._hints = [*self._hints, *hints][-HINTS_MAX:]  # all of them: any may explain what a sweep finds
+        worthy = [hint for hint in hints if matters(hint, self._followed)]
+        for hint in worthy:
             self._rhythm.hinted(hint, now_s)
-        if hints:
-            self._hints = [*self._hints, *hints][-HINTS_MAX:]
+        if worthy:
             self._hinted.set()
 
     async def _sweep_when_due(self) -> None:
@@ -91,6 +95,8 @@ class Sweeping:
                 pass
             else:
                 return  # the rhythm may want to look sooner now
+        for watcher in tuple(self._watchers):
+            self._read(watcher)  # what came just now belongs to this sweep; and some only recover in a drain
         hints, self._hints = tuple(self._hints), []
         began_s = self._clock.now_s()
         call = asyncio.get_running_loop().run_in_executor(
@@ -98,5 +104,7 @@ class Sweeping:
         )
         sweep = await call
         self._rhythm.swept(began_s, self._clock.now_s(), structural=due.structural)
+        if due.structural or not self._followed:
+            self._followed = frozenset(process.pid for task in sweep.tasks for process in task.processes)
         await self._tell(Swept(sweep, hints))
         self.first_done.set()

@@ -4,6 +4,7 @@
 that holds always: what is reported is in the journal before, no task has two movers, an order ends once.
 """
 
+import contextlib
 import os
 import tempfile
 import threading
@@ -410,7 +411,7 @@ class FakeWatcher:
     def __init__(self, source: ChangeSource = ChangeSource.FANOTIFY) -> None:
         self._source = source
         self._hints: list[Hint] = []
-        self._read, self._write = os.pipe()
+        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.fails: Exception | None = None
         self.drains = 0
         self.closed = False
@@ -434,7 +435,8 @@ class FakeWatcher:
         self.drains += 1
         if self.fails is not None:
             raise self.fails
-        os.read(self._read, 4096)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._read, 4096)
         hints, self._hints = self._hints, []
         return hints
 

@@ -32,25 +32,32 @@ def test_unfelt_batches_grow_to_the_bounds() -> None:
     assert (pace.base_pages, pace.huge_pages, pace.pause_s) == (BASE_PAGES_MAX, HUGE_PAGES_MAX, 0.0)
 
 
-def test_a_stall_above_the_limit_shrinks_below_what_the_kernel_takes_together() -> None:
-    """A batch of 512 pages stalls a touch as long as one of 4096: only smaller ones help."""
-    pace = next_pace(Pace(base_pages=4096, huge_pages=8), signals(stall_ms=60), 50, None, 4096)
-    assert (pace.base_pages, pace.huge_pages) == (256, 1)
+def after(*calls: tuple[int, float], stall_ms_max: float = 50) -> Pace:
+    """The pace after calls of so many pages and seconds."""
+    pace = Pace()
+    for pages, call_s in calls:
+        signals = Signals(stall_ms_of(1000 * call_s, pages, huge=False), call_s, pages * 4096)
+        pace = next_pace(pace, signals, stall_ms_max, None, 4096)
+    return pace
 
 
-def test_a_small_batch_does_not_grow_into_the_stall_it_fled_from() -> None:
-    """A batch below 512 pages that takes nearly the limit would be above it at 512."""
-    pace = Pace(base_pages=256)
-    assert next_pace(pace, signals(stall_ms=40), 50, None, 4096).base_pages == 256
-    assert next_pace(pace, signals(stall_ms=10), 50, None, 4096).base_pages > 256
+def test_only_batches_below_512_pages_help_against_a_stall_and_as_many_as_fit_are_sent() -> None:
+    """A batch of 512 pages stalls a touch as long as one of 4096: the limit is kept by what fits into it."""
+    calls = [(2048, 0.16)] * 8  # 40 ms for 512 pages
+    assert after(*calls, stall_ms_max=50).base_pages == BASE_PAGES_MAX
+    assert after(*calls, stall_ms_max=10).base_pages == 128
+    assert after(*calls, stall_ms_max=0.1).base_pages == BASE_PAGES_MIN
+
+
+def test_one_slow_call_does_not_keep_batches_small() -> None:
+    """What a page costs is the least that was seen: a call that was slow for other reasons is soon forgotten."""
+    assert after((2048, 0.04), (2048, 2.0)).base_pages > 2048
+    assert after((2048, 2.0), *[(2048, 0.04)] * 6).base_pages == BASE_PAGES_MAX
 
 
 def test_long_calls_shrink_but_not_below_512_pages() -> None:
     """A move is cancelled between calls; below 512 pages the total time doubles."""
-    pace = Pace(base_pages=4096)
-    for _ in range(10):
-        pace = next_pace(pace, signals(call_s=0.5), 50, None, 4096)
-    assert pace.base_pages == TOGETHER_PAGES
+    assert after(*[(2048, 1.6)] * 8, stall_ms_max=5000).base_pages == TOGETHER_PAGES
 
 
 def test_a_stall_is_that_of_the_pages_taken_together() -> None:
