@@ -3,7 +3,7 @@
 import logging
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -59,8 +59,11 @@ def bench(
     except SetupError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
-    records = _measure(groups.values(), settings, verbose=verbose)
-    results.write_text(as_json(records))
+    records: list[Record] = []
+    for record in _measured(groups.values(), settings, verbose=verbose):
+        records.append(record)
+        # What was measured so far outlives whoever loses patience.
+        results.write_text(as_json(records))
     _show(records, as_text=to_stdout)
     if not all(record.held for record in records):
         raise typer.Exit(MISSED)
@@ -75,17 +78,15 @@ def _groups(wanted: list[str] | None) -> dict[str, Group]:
     return {name: group for name, group in known.items() if not wanted or name in wanted}
 
 
-def _measure(groups: Iterable[Group], settings: Settings, *, verbose: bool) -> list[Record]:
+def _measured(groups: Collection[Group], settings: Settings, *, verbose: bool) -> Iterator[Record]:
     console = Console(stderr=True)
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(
         level=level, format="%(message)s", handlers=[RichHandler(console=console, show_path=False, show_level=False)]
     )
-    records: list[Record] = []
     with _telling(console, sum(group.steps(settings) for group in groups)) as tell:
         for group in groups:
-            records += group.run(settings, tell)
-    return records
+            yield from group.run(settings, tell)
 
 
 @contextmanager
