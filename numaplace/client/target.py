@@ -105,7 +105,7 @@ def scheduler_target(address: str = SCHEDULER_ADDRESS, *, tls: Tls | None = None
             f"{host} is another machine, so the call needs TLS: give the cluster's CA (--tls-ca FILE),"
             " or allow plaintext (--insecure)"
         )
-    return Target(address, f"is numaplace-scheduler running at {address}?", None if insecure else tls)
+    return Target(address, f"is numaplace-scheduler running at {address}?", tls)
 
 
 def _is_this_machine(host: str) -> bool:

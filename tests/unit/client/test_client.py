@@ -301,6 +301,7 @@ def test_another_machine_needs_tls_or_an_explicit_word(address: str) -> None:
         scheduler_target(address)
     assert scheduler_target(address, insecure=True).tls is None
     assert scheduler_target(address, tls=Tls()).tls == Tls()
+    assert scheduler_target(address, tls=Tls(), insecure=True).tls == Tls()  # leave to do without is no order to
 
 
 def test_files_that_cannot_be_are_refused(tmp_path: Path) -> None:
