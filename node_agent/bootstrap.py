@@ -111,8 +111,11 @@ def _is_owned(owned: tuple[str, ...], cgroup: str) -> bool:
 
 
 def describe_host(settings: AgentSettings) -> Iterator[str]:
-    """In plain words what the agent can and cannot do here."""
-    host = open_host(settings)
+    """In plain words what the agent can and cannot do here. Raises StartError."""
+    try:
+        host = open_host(settings)
+    except (ConfigurationError, OSError) as error:
+        raise _explained(error) from error
     try:
         yield f"kernel: {host.abilities.kernel}"
         yield f"watchers: {', '.join(sorted(source.value for source in host.abilities.watchers))}"
@@ -164,7 +167,7 @@ class Agent:
 
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
-        endpoint = _endpoint(settings)
+        endpoint = endpoint_of(settings)
         settings.state_dir.mkdir(parents=True, exist_ok=True)
         self._journal = SqliteJournal(settings.state_dir / "journal.sqlite")
         boot_id = read_text(Path("/proc/sys/kernel/random/boot_id")).strip()
@@ -262,7 +265,8 @@ class Agent:
         return released
 
 
-def _endpoint(settings: AgentSettings) -> Endpoint | None:
+def endpoint_of(settings: AgentSettings) -> Endpoint | None:
+    """Where to dial and how, None without a scheduler. Raises ConfigurationError."""
     if settings.scheduler is None:
         return None
     files = settings.tls.files()
@@ -275,6 +279,8 @@ def _endpoint(settings: AgentSettings) -> Endpoint | None:
 
 def _demand_loopback(target: str, tls: TlsSection) -> None:
     """Plaintext leaves the host only if somebody said so."""
+    if target.startswith("unix:"):
+        return
     host = target.rpartition(":")[0].strip("[]")
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from node_agent.bootstrap import EXIT_CONFIGURATION, StartError, describe_host, run_agent
+from node_agent.bootstrap import EXIT_CONFIGURATION, StartError, describe_host, endpoint_of, run_agent
 from node_agent.settings import AgentSettings
 from numaplace import __version__
 from numaplace.configuration import ConfigurationError, load_settings
@@ -124,8 +124,11 @@ def check_config(config: Config = None) -> None:
         numaplace-agent check-config --config /etc/numaplace/agent.toml
     """
     settings = _settings(config, {})
-    settings.follow.to_rules()
-    settings.policy.to_policy()
+    try:
+        endpoint_of(settings)
+    except ConfigurationError as error:
+        typer.echo(f"numaplace-agent: {error}", err=True)
+        raise typer.Exit(EXIT_CONFIGURATION) from error
     typer.echo(settings.model_dump_json(indent=2))
 
 
@@ -138,8 +141,12 @@ def probe(config: Config = None) -> None:
         sudo numaplace-agent probe
     """
     settings = _settings(config, {})
-    for line in describe_host(settings):
-        typer.echo(line)
+    try:
+        for line in describe_host(settings):
+            typer.echo(line)
+    except StartError as error:
+        typer.echo(f"numaplace-agent: {error}", err=True)
+        raise typer.Exit(error.exit_code) from error
 
 
 def _settings(config: Path | None, flags: dict[str, Any]) -> AgentSettings:

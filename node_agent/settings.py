@@ -3,13 +3,13 @@
 import os
 import platform
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from node_agent.core.rules import TASKS_MAX, SelectionRules
-from numaplace.configuration import PolicySection, Section, ServiceSettings, TlsSection
+from numaplace.configuration import PolicySection, Section, ServiceSettings, TlsSection, checked_address
 from numaplace.telemetry import LogFormat
 
 
@@ -73,7 +73,7 @@ class AgentSettings(ServiceSettings):
     )
 
     host: str = Field(default_factory=platform.node, min_length=1, max_length=253)
-    scheduler: str | None = None
+    scheduler: Annotated[str, AfterValidator(checked_address)] | None = None
     socket: Path = Field(default_factory=_socket)
     state_dir: Path = Field(default_factory=_state_dir)
     tls: TlsSection = TlsSection()

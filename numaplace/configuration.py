@@ -18,6 +18,16 @@ from numaplace.model.policy import Budget, FollowMode, Policy
 from numaplace.model.residency import PageKind
 
 S = TypeVar("S", bound="ServiceSettings")
+PORT_MAX = 65_535
+
+
+def checked_address(address: str) -> str:
+    """The address, if it is HOST:PORT or unix:PATH. Raises ValueError: without a port gRPC would pick one."""
+    _, colon, port = address.rpartition(":")
+    sound = colon and port.isascii() and port.isdecimal() and int(port) <= PORT_MAX
+    if not sound and not address.startswith("unix:"):
+        raise ValueError(f"not an address like HOST:PORT: {address!r}")
+    return address
 
 
 class ConfigurationError(Exception):

@@ -2,12 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import SettingsConfigDict
 
-from numaplace.configuration import PolicySection, Section, ServiceSettings, TlsSection
+from numaplace.configuration import PolicySection, Section, ServiceSettings, TlsSection, checked_address
 from numaplace.telemetry import LogFormat
 from scheduler.planning.records import MoveLimits
 from scheduler.state.bounds import Bounds
@@ -67,7 +67,7 @@ class SchedulerSettings(ServiceSettings):
         extra="forbid", frozen=True, env_prefix="NUMAPLACE_SCHEDULER_", env_nested_delimiter="__"
     )
 
-    listen: str = "127.0.0.1:7700"
+    listen: Annotated[str, AfterValidator(checked_address)] = "127.0.0.1:7700"
     drain_s: float = Field(default=5.0, ge=0, le=600)
     store: StoreSection = StoreSection()
     tls: TlsSection = TlsSection()

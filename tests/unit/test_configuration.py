@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from node_agent.settings import AgentSettings
-from numaplace.configuration import ConfigurationError, TlsSection, load_settings, read_toml
+from numaplace.configuration import ConfigurationError, ServiceSettings, TlsSection, load_settings, read_toml
 from numaplace.model.policy import FollowMode, Policy
 from numaplace.model.residency import PageKind
+from scheduler.settings import SchedulerSettings
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +89,21 @@ def test_an_unknown_key_is_refused_with_the_nearest_known(tmp_path: Path, text: 
     words = refused(written(tmp_path, text))
     assert f"unknown key {unknown}; did you mean {near}?" in words
     assert "agent.toml" in words
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "address"),
+    [
+        (AgentSettings, "scheduler", "sched1"),
+        (AgentSettings, "scheduler", "sched1:agents"),
+        (SchedulerSettings, "listen", "127.0.0.1"),
+        (SchedulerSettings, "listen", "0.0.0.0:70000"),
+    ],
+)
+def test_an_address_without_its_port_is_refused(kind: type[ServiceSettings], key: str, address: str) -> None:
+    """Else gRPC would pick a port of its own, and whoever dials would wait for ever."""
+    with pytest.raises(ConfigurationError, match=rf"^{key}: not an address like HOST:PORT: '{address}'$"):
+        load_settings(kind, None, {key: address})
 
 
 def test_an_unknown_key_like_no_other_has_no_hint(tmp_path: Path) -> None:

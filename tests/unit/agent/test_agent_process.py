@@ -42,6 +42,31 @@ def test_plaintext_beyond_loopback_is_refused_with_78(tmp_path: Path) -> None:
     assert "certs" in said
 
 
+def test_checking_a_configuration_finds_what_would_stop_the_start(tmp_path: Path) -> None:
+    """check-config ends as run does: a configuration that it passes is one that starts."""
+    file = tmp_path / "agent.toml"
+    file.write_text('scheduler = "192.0.2.1:7700"\n')
+    checked = subprocess.run(
+        [sys.executable, "-m", "node_agent", "check-config", "-c", str(file)],
+        capture_output=True, check=False, text=True, timeout=BEGINS_WITHIN_S,
+    )  # fmt: skip
+    assert checked.returncode == 78
+    assert "certs" in checked.stderr
+
+
+def test_a_probe_that_cannot_begin_says_why(tmp_path: Path) -> None:
+    """Whoever asks what the host can do reads words, not a traceback."""
+    (tmp_path / "adoptions.json").mkdir()
+    probed = subprocess.run(
+        [sys.executable, "-m", "node_agent", "probe"],
+        capture_output=True, check=False, text=True, timeout=BEGINS_WITHIN_S,
+        env={**os.environ, "NUMAPLACE_AGENT_STATE_DIR": str(tmp_path)},
+    )  # fmt: skip
+    assert probed.returncode == 1
+    assert "adoptions.json" in probed.stderr
+    assert "Traceback" not in probed.stderr
+
+
 def test_a_socket_that_is_taken_ends_the_start_in_words(tmp_path: Path) -> None:
     """What fails once the parts run is told as plainly as what fails before."""
     (tmp_path / "agent.sock").write_text("not a socket")
