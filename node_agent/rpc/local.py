@@ -24,7 +24,8 @@ from numaplace.model.session import Report
 from numaplace.v1 import local_pb2, local_pb2_grpc, types_pb2
 from numaplace.wire import checks
 
-WATCHERS_MAX = 64
+WATCHERS_OF_UID_MAX = 16
+"""Streams of one user; peers.py bounds the users, so that nobody can keep others from watching."""
 EVENTS_MAX = 1024
 OWNERS_MAX = 4096
 """Moves whose task's owner one watcher remembers; the events of an older one may go unseen by its owner."""
@@ -56,7 +57,7 @@ class Publisher:
     """Hands every change, order, progress and outcome to whoever watches; a watcher that is too slow loses some."""
 
     def __init__(self) -> None:
-        self._watchers: set[asyncio.Queue[Report | MoveOrder]] = set()
+        self._watchers: dict[asyncio.Queue[Report | MoveOrder], int] = {}
 
     def publish(self, what: Report | MoveOrder) -> None:
         """Tell all watchers."""
@@ -65,16 +66,16 @@ class Publisher:
                 queue.put_nowait(what)
 
     @contextmanager
-    def watch(self) -> Iterator[asyncio.Queue[Report | MoveOrder]]:
-        """A queue of everything from now on. Raises OverflowError if too many watch already."""
-        if len(self._watchers) >= WATCHERS_MAX:
-            raise OverflowError(f"{WATCHERS_MAX} watchers are the limit")
+    def watch(self, uid: int) -> Iterator[asyncio.Queue[Report | MoveOrder]]:
+        """A queue of everything from now on. Raises OverflowError if too many of this user watch already."""
+        if sum(owner == uid for owner in self._watchers.values()) >= WATCHERS_OF_UID_MAX:
+            raise OverflowError(f"{WATCHERS_OF_UID_MAX} watchers of one user are the limit")
         queue: asyncio.Queue[Report | MoveOrder] = asyncio.Queue(EVENTS_MAX)
-        self._watchers.add(queue)
+        self._watchers[queue] = uid
         try:
             yield queue
         finally:
-            self._watchers.discard(queue)
+            del self._watchers[queue]
 
 
 class LocalService(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # generated stubs carry no types
@@ -156,7 +157,7 @@ class LocalService(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # gener
         """What happens to the caller's tasks."""
         seen = _Owners(self._core)
         try:
-            with self._publisher.watch() as queue:
+            with self._publisher.watch(self._uid) as queue:
                 await context.send_initial_metadata(())  # tells the caller that nothing is missed from now on
                 while True:
                     what = await queue.get()

@@ -307,19 +307,20 @@ def test_watching_misses_nothing_and_shows_everybody_their_own(tmp_path: Path) -
 
 
 def test_watchers_are_counted_and_their_places_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too many are refused; one that goes makes room at once."""
-    monkeypatch.setattr(local_module, "WATCHERS_MAX", 2)
+    """Too many of one user are refused, others are not; one that goes makes room at once."""
+    monkeypatch.setattr(local_module, "WATCHERS_OF_UID_MAX", 2)
 
     async def scenario() -> None:
         bench = Bench()
-        async with bench.calling(tmp_path, 0) as stub:
+        async with bench.calling(tmp_path, ALICE) as stub, bench.calling(tmp_path, 0) as roots:
             calls = [stub.WatchMoves(local_pb2.WatchLocalMovesRequest()) for _ in range(2)]
             for call in calls:
                 await call.initial_metadata()
             third = stub.WatchMoves(local_pb2.WatchLocalMovesRequest())
             assert (await refused(third.read()))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+            await roots.WatchMoves(local_pb2.WatchLocalMovesRequest()).initial_metadata()
             calls[0].cancel()
-            while len(bench.publisher._watchers) == 2:  # noqa: ASYNC110 - the server learns of it when it likes
+            while list(bench.publisher._watchers.values()).count(ALICE) == 2:  # noqa: ASYNC110 - the server learns of it when it likes
                 await asyncio.sleep(0.001)
             fourth = stub.WatchMoves(local_pb2.WatchLocalMovesRequest())
             await fourth.initial_metadata()
@@ -330,11 +331,11 @@ def test_watchers_are_counted_and_their_places_given_back(tmp_path: Path, monkey
 def test_a_slow_watcher_loses_events_and_costs_no_memory() -> None:
     """Whoever does not read is no reason to keep everything."""
     publisher = Publisher()
-    with publisher.watch() as queue:
+    with publisher.watch(ALICE) as queue:
         for n in range(3 * local_module.EVENTS_MAX):
             publisher.publish(MoveProgress(MoveId(str(n)), 1, 2, 3.0, Residency()))
         assert queue.qsize() == local_module.EVENTS_MAX
-    assert publisher._watchers == set()
+    assert publisher._watchers == {}
 
 
 def test_a_watcher_for_years_remembers_a_bounded_number_of_moves(monkeypatch: pytest.MonkeyPatch) -> None:
