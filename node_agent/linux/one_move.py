@@ -101,6 +101,8 @@ class OneMove:
             cancelled = self._run(plan, courier)
             if widened and cancelled is None:
                 self._narrow()
+            elif widened:
+                self._notes.append("cpuset.mems still allows the old nodes, as the move ended early")
             measured = self._measure(cancelled)
             if denied:
                 self._notes.append("some processes are not ours to move (CAP_SYS_PTRACE)")

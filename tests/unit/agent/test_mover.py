@@ -480,7 +480,7 @@ def test_our_own_cpuset_is_handed_over() -> None:
 
 
 def test_a_cancelled_hand_over_leaves_the_cpuset_wide() -> None:
-    """Narrowing it to the old nodes would make the kernel move everything back."""
+    """Narrowing it to the old nodes would make the kernel move everything back; the account says that it is wide."""
     host = FakeHost.of_two()
     process = host.start(on(0))
     host.map(process, [0] * 30_000)
@@ -489,6 +489,7 @@ def test_a_cancelled_hand_over_leaves_the_cpuset_wide() -> None:
     outcome = move(host, [process], mover=mover_of(host, owned="/ours"), cgroup="/ours", control=control)
     assert outcome.state is MoveState.CANCELLED
     assert cpuset.writes == [on(0, 1)]
+    assert "cpuset.mems still allows the old nodes" in outcome.words
 
 
 def test_what_the_kernel_moved_itself_is_verified_and_finished() -> None:
