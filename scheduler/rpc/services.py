@@ -190,9 +190,9 @@ class Moves(_Service, numaplace_pb2_grpc.MovesServicer):  # type: ignore[misc] #
         async def made() -> None:
             wanted = _of_parent(request.parent)
             watch = self._desk.watch()
-            # Headers say that the watch has begun: what changes from here on will be told.
-            await context.send_initial_metadata(())
             try:
+                # Headers say that the watch has begun: what changes from here on will be told.
+                await context.send_initial_metadata(())
                 async for move in watch:
                     if wanted(move):
                         await context.write(wire.move_to_proto(self._views.move(move)))
