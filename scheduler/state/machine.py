@@ -43,7 +43,7 @@ AWAY = "its host has been away for a day; whether pages moved is not known"
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What an earlier run left in the store. ``moves`` in the order of their creation, open ones and history."""
+    """What an earlier run left in the store. ``moves``: the history by its ends, then the open ones."""
 
     moves: tuple[Move, ...] = ()
     policies: PolicySet = field(default_factory=PolicySet)
