@@ -18,7 +18,7 @@ from node_agent.core.desk import Limits
 from node_agent.core.detector import is_at_or_below
 from node_agent.core.facts import ProcessRef, TaskFacts
 from node_agent.core.rhythm import Rhythm
-from node_agent.linux.journal import JournalError, SqliteJournal
+from node_agent.linux.journal import JournalDamagedError, JournalError, SqliteJournal
 from node_agent.linux.open_mover import OpenMover, open_mover
 from node_agent.linux.sweep import TaskSweep, boot_clock_s, open_tasks
 from node_agent.linux.topology import read_topology
@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 
 EXIT_FAILED = 1
 EXIT_DATA = 65
-"""EX_DATAERR of sysexits.h: the journal cannot be used."""
+"""EX_DATAERR of sysexits.h: the journal is damaged and stays so; a full disk or a lock may pass."""
 EXIT_CONFIGURATION = 78
 """EX_CONFIG of sysexits.h: starting again does not help."""
 
@@ -149,7 +149,7 @@ async def run_agent(settings: AgentSettings) -> None:
 def _explained(error: Exception) -> StartError:
     if isinstance(error, ConfigurationError):
         return StartError(str(error), EXIT_CONFIGURATION)
-    return StartError(str(error), EXIT_DATA if isinstance(error, JournalError) else EXIT_FAILED)
+    return StartError(str(error), EXIT_DATA if isinstance(error, JournalDamagedError) else EXIT_FAILED)
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

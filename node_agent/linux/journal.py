@@ -29,6 +29,7 @@ _ADVICE = {
     sqlite3.SQLITE_CORRUPT: "move the file away and start again: only the memory of past moves is lost",
     sqlite3.SQLITE_NOTADB: "move the file away and start again: only the memory of past moves is lost",
 }
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _ADVICE_ELSE = "look for faults of the disk in the kernel's log, or give another folder with --state-dir"
 _PRIMARY_CODE = 0xFF
 """SQLite's extended result codes hold the primary one in their lowest byte: https://sqlite.org/rescode.html."""
@@ -47,6 +48,10 @@ CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
 
 class JournalError(Exception):
     """The journal cannot be used; the words say why and what to do."""
+
+
+class JournalDamagedError(JournalError):
+    """The journal cannot be believed or understood: starting again does not help. It was left as it is."""
 
 
 class SqliteJournal:
@@ -71,11 +76,13 @@ class SqliteJournal:
         self._db.execute("PRAGMA synchronous = NORMAL")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
-            raise JournalError(f"{self._path} was written by a newer agent (version {version}); upgrade this one")
+            raise JournalDamagedError(
+                f"{self._path} was written by a newer agent (version {version}); upgrade this one"
+            )
         if version == 0:
             self._db.executescript(f"BEGIN EXCLUSIVE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
         elif self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise JournalError(f"the journal {self._path} is damaged; {_ADVICE[sqlite3.SQLITE_CORRUPT]}")
+            raise JournalDamagedError(f"the journal {self._path} is damaged; {_ADVICE[sqlite3.SQLITE_CORRUPT]}")
         self._db.execute("BEGIN IMMEDIATE")  # takes the lock, so that two agents never share a journal
         self._db.execute("COMMIT")
 
@@ -84,8 +91,10 @@ class SqliteJournal:
         try:
             yield
         except sqlite3.Error as error:
-            advice = _ADVICE.get(getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE, _ADVICE_ELSE)
-            raise JournalError(f"cannot use the journal {self._path}: {error}; {advice}") from error
+            code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+            kind = JournalDamagedError if code in _DAMAGED else JournalError
+            advice = _ADVICE.get(code, _ADVICE_ELSE)
+            raise kind(f"cannot use the journal {self._path}: {error}; {advice}") from error
         except OSError as error:
             raise JournalError(f"cannot open the journal: {error}; give another folder with --state-dir") from error
 
@@ -110,7 +119,7 @@ class SqliteJournal:
             )
         except wire.WireError as error:
             advice = _ADVICE[sqlite3.SQLITE_CORRUPT]
-            raise JournalError(f"the journal {self._path} is damaged ({error}); {advice}") from error
+            raise JournalDamagedError(f"the journal {self._path} is damaged ({error}); {advice}") from error
 
     def accept(self, order: MoveOrder) -> None:
         """See :class:`node_agent.ports.Journal`; an id that only the journal still remembered begins anew."""

@@ -5,9 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from node_agent.linux.journal import SqliteJournal
 
 BEGINS_WITHIN_S = 60.0
 
@@ -33,6 +36,14 @@ def test_a_damaged_journal_is_left_alone_and_ends_the_start_with_65(tmp_path: Pa
     assert "move the file away" in said
     assert "Traceback" not in said
     assert journal.read_bytes().startswith(b"this is no database")
+
+
+def test_a_journal_that_is_only_held_for_now_is_no_reason_never_to_start_again(tmp_path: Path) -> None:
+    """Not 65, after which systemd gives up: whoever holds the lock, or fills the disk, may be gone in a moment."""
+    with closing(SqliteJournal(tmp_path / "journal.sqlite")):
+        code, said = _end(_start(tmp_path))
+    assert code == 1
+    assert "another agent runs" in said
 
 
 def test_plaintext_beyond_loopback_is_refused_with_78(tmp_path: Path) -> None:
