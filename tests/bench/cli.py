@@ -20,6 +20,7 @@ from tests.bench.table import table
 from tests.lab.setup import SetupError, install_missing
 
 RESULTS = Path("bench-results.json")
+COLUMNS = 150
 MISSED = 1
 WRONG_USAGE = 2
 
@@ -114,7 +115,8 @@ def _show(records: list[Record], *, as_text: bool) -> None:
     if as_text:
         typer.echo(as_json(records), nl=False)
         return
-    console = Console()
+    # Into a file or a pipe the table is not squeezed to the 80 columns of no terminal.
+    console = Console(width=None if sys.stdout.isatty() else COLUMNS)
     console.print(table(records))
     missed = sum(not record.held for record in records)
     if missed:
