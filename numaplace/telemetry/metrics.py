@@ -1,4 +1,4 @@
-"""Names, labels and meanings of all metrics of agent and scheduler: one table, which the exporters register.
+"""Names, labels and meanings of all metrics: one table, which the exporter registers.
 
 Names follow Prometheus' rules: base units, ``_total`` on counters, no label of unbounded values (never a job or task).
 """
@@ -47,9 +47,9 @@ STALL_SECONDS_MAX = Metric(
     STALL_SECONDS_BUCKETS,
 )
 FIRST_PAGE_SECONDS = Metric(
-    "numaplace_change_to_first_page_seconds",
+    "numaplace_move_first_page_seconds",
     MetricKind.HISTOGRAM,
-    "From noticing a change of home to the first page moved.",
+    "From the beginning of a move to its first page moved.",
     (),
     SECONDS_BUCKETS,
 )
@@ -57,22 +57,6 @@ HOME_CHANGES = Metric(
     "numaplace_home_changes_total", MetricKind.COUNTER, "Changes of home, by what noticed them first.", ("source",)
 )
 TASKS = Metric("numaplace_tasks", MetricKind.GAUGE, "Tasks that are followed.")
-THREADS = Metric("numaplace_threads", MetricKind.GAUGE, "Threads that are watched.")
-REMOTE_BYTES = Metric("numaplace_remote_bytes", MetricKind.GAUGE, "Resident bytes outside their task's home.")
-RESIDENT_BYTES = Metric("numaplace_resident_bytes", MetricKind.GAUGE, "Resident bytes of followed tasks.")
-NODE_FREE_BYTES = Metric(
-    "numaplace_node_free_bytes", MetricKind.GAUGE, "Free bytes above the high watermark, by NUMA node.", ("node",)
-)
-OTHERS_PAGES_PER_S = Metric(
-    "numaplace_others_pages_per_second", MetricKind.GAUGE, "Pages migrated by others than numaplace."
-)
-CONNECTED = Metric("numaplace_connected", MetricKind.GAUGE, "1 while the agent has a session with the scheduler.")
-OUTCOMES_UNACKNOWLEDGED = Metric(
-    "numaplace_outcomes_unacknowledged", MetricKind.GAUGE, "Outcomes that the scheduler has not yet acknowledged."
-)
-SWEEP_SECONDS = Metric(
-    "numaplace_sweep_seconds", MetricKind.HISTOGRAM, "How long a sweep of all tasks took.", (), SECONDS_BUCKETS
-)
 
 HOSTS = Metric("numaplace_hosts", MetricKind.GAUGE, "Hosts known to the scheduler.", ("state",))
 JOBS = Metric("numaplace_jobs", MetricKind.GAUGE, "Jobs known to the scheduler.")
@@ -83,16 +67,11 @@ MESSAGES_REFUSED = Metric("numaplace_messages_refused_total", MetricKind.COUNTER
 CALLS = Metric("numaplace_calls_total", MetricKind.COUNTER, "Calls served, by method and status.", ("method", "status"))
 QUEUE_LENGTH = Metric("numaplace_queue_length", MetricKind.GAUGE, "Events waiting for the one writer.")
 
-_BOTH = (MOVES, MOVES_OPEN, MOVED_BYTES, LEFT_BYTES, MOVE_SECONDS, STALL_SECONDS_MAX, FIRST_PAGE_SECONDS, HOME_CHANGES,
-         TASKS, REMOTE_BYTES, RESIDENT_BYTES, QUEUE_LENGTH)  # fmt: skip
-AGENT: Mapping[str, Metric] = {
+SCHEDULER: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        *_BOTH, THREADS, NODE_FREE_BYTES, OTHERS_PAGES_PER_S, CONNECTED, OUTCOMES_UNACKNOWLEDGED, SWEEP_SECONDS
+        MOVES, MOVES_OPEN, MOVED_BYTES, LEFT_BYTES, MOVE_SECONDS, STALL_SECONDS_MAX, FIRST_PAGE_SECONDS, HOME_CHANGES,
+        TASKS, QUEUE_LENGTH, HOSTS, JOBS, DECISIONS, SESSIONS, RESYNCS, MESSAGES_REFUSED, CALLS,
     )
 }  # fmt: skip
-"""What an agent exports, by name."""
-SCHEDULER: Mapping[str, Metric] = {
-    metric.name: metric for metric in (*_BOTH, HOSTS, JOBS, DECISIONS, SESSIONS, RESYNCS, MESSAGES_REFUSED, CALLS)
-}
 """What the scheduler exports, by name."""
