@@ -5,6 +5,7 @@ Emulated times are good for ratios only; these two have bounds of their own.
 
 import logging
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -64,6 +65,9 @@ def _at_rest(rest_s: float) -> tuple[float, float]:
         certificates = Certificates.make(folder / "certs", ("rest",))
         scheduler = stack.enter_context(SchedulerProcess(folder, certificates))
         client = stack.enter_context(scheduler.client())
+        # What an earlier run followed is none of this one's rest.
+        shutil.rmtree(RestingAgent.STATE, ignore_errors=True)
+        stack.callback(shutil.rmtree, RestingAgent.STATE, ignore_errors=True)
         agent = RestingAgent(stage, "rest", scheduler, certificates)
         agent.start()
         stack.callback(agent.kill)
