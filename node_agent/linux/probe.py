@@ -13,6 +13,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from statistics import median
 from typing import IO
 
 import numpy as np
@@ -139,17 +140,21 @@ class _Probing:
         return replace(traits, threads_pay=threads if several <= worth * one else 1)
 
     def _try_whole(self) -> KernelTraits:
-        """Whole-process calls to and fro. A CPU that somebody else had makes an mmap() wait too, but not every time."""
-        share, fastest_s = 1.0, float("inf")
+        """Whole-process calls to and fro, and what most of them show.
+
+        A CPU that somebody else had makes an mmap() wait too, or hides that it would have waited, but not every time.
+        """
+        shares, fastest_s = [], float("inf")
         source, target = self._a, self._b
         for _ in range(ROUNDS):
             self._longest_wait_s()
             began_s = self._host.now_s()
             self._memory.migrate(source, target)
             call_s = self._host.now_s() - began_s
-            share, fastest_s = min(share, self._longest_wait_s() / call_s), min(fastest_s, call_s)
+            shares.append(self._longest_wait_s() / call_s)
+            fastest_s = min(fastest_s, call_s)
             source, target = target, source
-        return KernelTraits(migrate_holds_lock=share > LOCK_SHARE, migrate_bytes_per_s=PROBE_BYTES / fastest_s)
+        return KernelTraits(median(shares) > LOCK_SHARE, PROBE_BYTES / fastest_s)
 
     def _longest_wait_s(self) -> float:
         """The child's longest wait since it was last asked."""
