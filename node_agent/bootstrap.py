@@ -1,7 +1,6 @@
 """The one place where the agent's parts are built and joined: adapters of this host, the core, the shell."""
 
 import asyncio
-import ipaddress
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -34,6 +33,7 @@ from numaplace import __version__
 from numaplace.configuration import ConfigurationError, TlsSection
 from numaplace.kernel.errors import ProcessGone
 from numaplace.kernel.files import read_text
+from numaplace.model.address import is_loopback_host
 from numaplace.model.ids import HostId, JobId
 from numaplace.model.job import ChangeSource
 from numaplace.model.session import Abilities, Hello, PolicySet, Report
@@ -281,12 +281,7 @@ def _demand_loopback(target: str, tls: TlsSection) -> None:
     """Plaintext leaves the host only if somebody said so."""
     if target.startswith("unix:"):
         return
-    host = target.rpartition(":")[0].strip("[]")
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback and not tls.insecure:
+    if not is_loopback_host(target.rpartition(":")[0]) and not tls.insecure:
         raise ConfigurationError(
             f"{target} is not on loopback, and no TLS files are given: make certificates with numaplace-scheduler certs"
             " and name them in [tls], or allow plaintext with --insecure"

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import secrets
 import signal
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -16,6 +15,7 @@ from prometheus_client import start_http_server
 
 from numaplace import __version__
 from numaplace.configuration import ConfigurationError
+from numaplace.model.address import is_loopback_host
 from numaplace.telemetry import events, keys
 from scheduler.rpc.server import Server, TlsFiles
 from scheduler.runtime.clock import SystemClock
@@ -47,13 +47,7 @@ def is_loopback(listen: str) -> bool:
     """Whether only processes of this machine can reach the address."""
     if listen.startswith("unix:"):
         return True
-    host = listen.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback_host(listen.rpartition(":")[0])
 
 
 async def serve(settings: SchedulerSettings) -> None:

@@ -3,7 +3,6 @@
 Plaintext is for this machine only (loopback, Unix sockets), unless a caller insists.
 """
 
-import ipaddress
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import grpc
 
 from numaplace.client.errors import InvalidRequest
+from numaplace.model.address import is_loopback_host
 
 SCHEDULER_ADDRESS = "127.0.0.1:7700"
 """Where a scheduler listens unless told otherwise."""
@@ -100,19 +100,12 @@ def scheduler_target(address: str = SCHEDULER_ADDRESS, *, tls: Tls | None = None
     host, _, port = address.rpartition(":")
     if not host or not port.isascii() or not port.isdecimal() or not 0 < int(port) <= 65_535:  # noqa: PLR2004 - TCP's own limit
         raise InvalidRequest(f"not an address like HOST:PORT: {address!r}")
-    if tls is None and not insecure and not _is_this_machine(host.strip("[]")):
+    if tls is None and not insecure and not is_loopback_host(host):
         raise InvalidRequest(
             f"{host} is another machine, so the call needs TLS: give the cluster's CA (--tls-ca FILE),"
             " or allow plaintext (--insecure)"
         )
     return Target(address, f"is numaplace-scheduler running at {address}?", tls)
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def agent_target(socket: Path = AGENT_SOCKET) -> Target:
