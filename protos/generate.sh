@@ -8,5 +8,4 @@ uv=${UV:-uv}
 mkdir -p "$out"
 "$uv" run -q --no-project --isolated --python-preference only-system --with grpcio-tools==1.71.2 --with 'setuptools<81' \
   python -m grpc_tools.protoc -I protos --python_out="$out" --pyi_out="$out" --grpc_python_out="$out" protos/numaplace/v1/*.proto
-: > "$out/numaplace/v1/__init__.py"
 printf '"""Generated from protos/ by protos/generate.sh. Never edited."""\n' > "$out/numaplace/v1/__init__.py"
