@@ -24,6 +24,8 @@ MEASURE_SHARE = 1 / 500
 """The share of one core that locating the pages of all tasks may take at rest."""
 FRESH_S = 0.5
 """Pages located so recently are not located anew for a change, which moves no pages by itself."""
+ORDER_WITHIN_S = 0.5
+"""After a change an order is given time to come before pages are located: a move finds them itself, and sooner."""
 ASKED_SHARE = 1 / 4
 """The share of one core that locating pages on demand may take: a home that changes without end is no reason."""
 
@@ -71,7 +73,7 @@ class Followed:
         if change.home.version != self.home.version:
             self.tried = None  # other nodes, or other mems that may allow what they forbade before
         self.home = change.home
-        self.ask_measure(now_s)
+        self.ask_measure(now_s + ORDER_WITHIN_S)
         self.judge_due_s = now_s
 
     def ask_measure(self, now_s: float) -> None:

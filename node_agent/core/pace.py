@@ -24,6 +24,7 @@ BASE_PAGES_FIRST = 512
 """A move begins with a short call, so that its first pages are home soon."""
 BASE_PAGES_MAX = 4096
 BASE_PAGES_STEP = 1024
+HUGE_PAGES_FIRST = 2
 HUGE_PAGES_MAX = 8
 CALL_MS_MAX = 400.0
 TOGETHER_PAGES = 512
@@ -67,7 +68,7 @@ class Pace:
     """
 
     base_pages: int = BASE_PAGES_FIRST
-    huge_pages: int = 2
+    huge_pages: int = HUGE_PAGES_FIRST
     pause_s: float = 0.0
     backoff_s: float = 0.0
     calm_pressure: float | None = None
@@ -141,19 +142,14 @@ def _sized(pace: Pace, signals: Signals, stall_ms_max: float, *, suffers: bool) 
     if not suffers:
         pace = _grown(pace)
     if signals.huge:
-        return _sized_huge(pace, signals, stall_ms_max)
+        # One huge page at a time waits, however many are in a call: fewer of them only pay for more calls.
+        return _shrunk(pace) if 1000 * signals.call_s > CALL_MS_MAX else pace
     if not pace.page_ms:
         return pace
     fitting = max(TOGETHER_PAGES, int(CALL_MS_MAX / pace.page_ms))
     if pace.page_ms * TOGETHER_PAGES > stall_ms_max:
         fitting = max(BASE_PAGES_MIN, int(stall_ms_max / pace.page_ms))
     return replace(pace, base_pages=min(pace.base_pages, fitting))
-
-
-def _sized_huge(pace: Pace, signals: Signals, stall_ms_max: float) -> Pace:
-    if signals.stall_ms > stall_ms_max:
-        return replace(pace, huge_pages=1)
-    return _shrunk(pace) if 1000 * signals.call_s > CALL_MS_MAX else pace
 
 
 def _suffers(pace: Pace, signals: Signals) -> bool:

@@ -8,6 +8,7 @@ moves them.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, IntFlag
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +64,7 @@ _KIND_CODES = {
 """The kind of a region's anonymous pages, and of its others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+class Region(NamedTuple):
     """A mapping ``[start, end)``.
 
     ``name`` identifies what several processes can map together: the file or shared memory, or for private memory the

@@ -1,14 +1,16 @@
-"""Carries runs of pages to their nodes: cut to the pace, called on one thread or several, accounted page by page.
+"""Carries runs of pages to their nodes: cut to the pace, some calls at a time, accounted page by page.
 
-The thread that walks the task is the only one that writes the account. It hands calls to workers, never more than
-there are workers, and makes the next batch ready while they are in the kernel. (A host that is not concurrent, the
-fake, gets its calls from the walking thread itself.) Between calls
-it asks whether the move was cancelled, and pauses in slices so that it hears of it.
+The thread that walks the task is the only one that writes the account. It hands calls to the crew, never more at a
+time than the move may have, and makes the next batch ready while they are in the kernel. Between calls it asks whether
+the move was cancelled, and pauses in slices so that it hears of it.
+
+What a call left untried (it ended early, or the target ran dry) is sent again before the rest of its run, but only so
+often: pages that are never tried are busy, and the next pass may find them free.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
@@ -20,11 +22,12 @@ from node_agent.core.batches import Verdict
 from node_agent.core.facts import ProcessRef, TaskFacts
 from node_agent.core.pace import LISTEN_S, Pace, Signals, first_pace, heard, next_pace, stall_ms_of
 from node_agent.core.pages import KINDS, Mask, Run
-from node_agent.linux.calls import Answer, call
+from node_agent.linux.calls import Answer
+from node_agent.linux.crew import Hands
 from node_agent.linux.memory import HostMemory, ProcessMemory, lost_shares
 from node_agent.linux.pins import StuckPages
 from node_agent.linux.room import RoomGuard
-from numaplace.model.ids import Cpus, NodeId
+from numaplace.model.ids import NodeId
 from numaplace.model.move import LeftReason
 from numaplace.model.policy import Budget
 from numaplace.model.residency import Cell, PageSize
@@ -33,8 +36,6 @@ SLICE_S = 0.02
 """A pause is slept in slices of this length."""
 FEEL_S = 0.25
 """How often the job is asked what it feels: reading that costs more than a small batch."""
-CROWDED_SHARE = 0.2
-"""A calling thread that waits for a CPU for this much of its call goes elsewhere."""
 RESENDS_MAX = 8
 """A run whose call ended early is sent again for the pages that were never tried, so often at most."""
 
@@ -55,17 +56,8 @@ class Tally:
     gone: set[ProcessRef] = field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True)
-class Crew:
-    """Who calls: how many threads, on which CPUs they should run, and who is told that they are ours."""
-
-    threads: int
-    cpus: Cpus
-    enrol: Callable[[], None]
-
-
 class Courier:
-    """Sends runs until all are moved or explained. A context manager: its threads end with it."""
+    """Sends runs until all are moved or explained. A context manager: no call of it outlives it."""
 
     def __init__(
         self,
@@ -77,66 +69,61 @@ class Courier:
         guard: RoomGuard,
         stuck: StuckPages,
         budget: Budget,
-        crew: Crew,
+        hands: Hands,
+        calls_max: int,
+        splits_before: int,
         between: Callable[[], str | None],
     ) -> None:
-        """``between`` is called between calls: it reports progress and returns the reason to end early, or None."""
+        """``between`` is called between calls: it reports progress and returns the reason to end early, or None.
+
+        ``calls_max`` calls may be in the kernel at once; ``splits_before``: huge pages split on this host until now.
+        """
         self._host, self._task, self._memories = host, task, memories
         self._ledger, self._guard, self._stuck = ledger, guard, stuck
-        self._budget, self._crew, self._between = budget, crew, between
+        self._budget, self._hands, self._between = budget, hands, between
+        self._calls_max, self._splits_before = calls_max, splits_before
         self.tally = Tally()
         self._pace = first_pace(budget.pace_bytes_per_s, host.base_bytes)
         self._felt = host.felt(task)
-        self._flying: set[Future[Answer]] = set()
-        self._pool: ThreadPoolExecutor | None = None
-        self._splits_before = host.counters().thp_migration_split
+        self._todo: deque[tuple[Run, int]] = deque()
+        self._flying: dict[Future[Answer], int] = {}
 
     def __enter__(self) -> Self:
-        """Hire the workers; they take place on the destination's CPUs."""
-        if self._host.concurrent:
-            self._pool = ThreadPoolExecutor(self._crew.threads, "numaplace-move", self._begin_work)
+        """Nothing is sent yet."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Wait for calls under way: they cannot be called back."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True)
-            for future in self._flying:
-                self._account(future.result())
-            self._flying.clear()
-
-    def _begin_work(self) -> None:
-        """What a worker does first."""
-        self._crew.enrol()
-        self._host.run_on(self._crew.cpus)
+        for future in self._flying:
+            self._account(future.result())
+        self._flying.clear()
 
     def send(self, runs: Iterable[Run]) -> None:
         """Send all runs and wait for their answers; raises Cancelled between calls."""
         for run in runs:
-            self._send(run)
+            self._todo.append((run, 0))
+            self._work_off()
         while self._flying:
             self._collect()
+            self._work_off()
 
-    def _send(self, run: Run) -> None:
-        """Send a run batch by batch; what a batch leaves untried goes before the rest."""
-        todo = deque([run])
-        resends = 0
-        while todo:
-            batch, rest = self._cut(todo.popleft())
-            if rest is not None:
-                todo.appendleft(rest)
+    def _work_off(self) -> None:
+        """Send what there is to send, batch by batch."""
+        while self._todo:
+            run, resends = self._todo.popleft()
+            batch, rest = self._cut(run)
+            self._put_back(rest, resends)
             self._pause()
             placed, over = self._place(batch)
-            if over is not None:
-                todo.appendleft(over)
-            again = self._launch(placed) if placed is not None else None
-            if again is not None and resends < RESENDS_MAX:
-                resends += 1
-                todo.appendleft(again)
-            elif again is not None:
-                self._leave_all(again, LeftReason.BUSY)
+            self._put_back(over, resends)
+            if placed is not None:
+                self._launch(placed, resends)
+
+    def _put_back(self, run: Run | None, resends: int) -> None:
+        if run is not None:
+            self._todo.appendleft((run, resends))
 
     def _place(self, run: Run) -> tuple[Run | None, Run | None]:
         """The part of a batch that has room somewhere at home, and the rest of it; what has none stays."""
@@ -167,39 +154,25 @@ class Courier:
     def _huge(self, run: Run) -> int:
         return int(run.pages.sizes.max(initial=self._host.base_bytes))
 
-    def _launch(self, run: Run) -> Run | None:
-        """Send one batch; without workers, what of it was never tried comes back at once.
-
-        With workers the next batch is made ready while they are in the kernel: only then is one of them waited for.
-        """
-        memory = self._memories[run.process]
-        while len(self._flying) >= self._crew.threads:
+    def _launch(self, run: Run, resends: int) -> None:
+        """Send one batch as soon as there may be one more in the kernel."""
+        while len(self._flying) >= self._calls_max:
             self._collect()
         self._guard.spend(run)
-        if self._pool is None:
-            return self._account(self._call(memory, run))
-        self._flying.add(self._pool.submit(self._call, memory, run))
-        return None
-
-    def _call(self, memory: ProcessMemory, run: Run) -> Answer:
-        """Call; if this thread had to wait for a CPU meanwhile, let it run wherever it may from now on.
-
-        The destination's CPUs are nearest to the pages, but they are also the job's: a mover that queues for them
-        holds pages that the job waits for.
-        """
-        waited_s = self._host.own_delay_s()
-        answer = call(self._host, memory, run)
-        if self._host.own_delay_s() - waited_s > CROWDED_SHARE * (answer.ended_s - answer.began_s):
-            self._host.run_on(frozenset())
-        return answer
+        self._flying[self._hands.call(self._memories[run.process], run)] = resends
+        if any(future.done() for future in self._flying):
+            self._collect()
 
     def _collect(self) -> None:
-        """Take in at least one answer; pages that were never tried are sent again."""
-        done, self._flying = wait(self._flying, return_when=FIRST_COMPLETED)
+        """Take in at least one answer; pages that were never tried are to be sent again."""
+        done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
         for future in done:
+            resends = self._flying.pop(future)
             again = self._account(future.result())
-            if again is not None:
-                self._send(again)
+            if again is None or resends < RESENDS_MAX:
+                self._put_back(again, resends + 1)
+            else:
+                self._leave_all(again, LeftReason.BUSY)
 
     def _pause(self) -> None:
         self._ask()

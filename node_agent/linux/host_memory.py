@@ -109,7 +109,7 @@ class LinuxHostMemory:
 
     def counters(self) -> MigrationCounters:
         """The host's migration counters since boot."""
-        now = vmstat.migration_counters(vmstat.read_vmstat())
+        now = vmstat.read_migration_counters()
         return MigrationCounters(
             now.pgmigrate_success,
             now.pgmigrate_fail,

@@ -12,6 +12,7 @@ from node_agent.core.accounting import LASTING
 from node_agent.core.facts import Measured, ProcessRef
 from node_agent.core.strategy import KernelTraits
 from node_agent.linux.attribution import Attribution, NoAttribution
+from node_agent.linux.crew import Crew
 from node_agent.linux.memory import HostMemory
 from node_agent.linux.one_move import OneMove
 from node_agent.linux.pins import StuckPages
@@ -51,6 +52,7 @@ class MemoryMover:
         self._host, self._nodes = host, tuple(nodes)
         self._traits, self._abilities, self._owns_cpuset = traits, abilities, owns_cpuset
         self._attribution: Attribution = attribution or NoAttribution()
+        self._crew = Crew(host, self._attribution.enrol)
         self._stuck = StuckPages()
         self._lock = threading.Lock()
         self._measured: dict[frozenset[ProcessRef], Measured] = {}
@@ -104,6 +106,7 @@ class MemoryMover:
             known=known,
             owns_cpuset=self._owns_cpuset(job.task.cgroup),
             attribution=self._attribution,
+            crew=self._crew,
             moved_pages=self._count_ours,
         )
         outcome, measured = one.carry_out()
@@ -112,6 +115,10 @@ class MemoryMover:
             lasting = {reason: size for reason, size in outcome.left.items() if reason in LASTING}
             self._stuck.settle(job.task.processes, lasting, self._host.now_s())
         return outcome
+
+    def close(self) -> None:
+        """Let the threads end, after the calls under way."""
+        self._crew.close()
 
     def _count_ours(self, pages: int) -> None:
         with self._lock:

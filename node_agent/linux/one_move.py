@@ -11,7 +11,8 @@ from node_agent.core.accounting import Ledger, final_state, growth, in_words, ne
 from node_agent.core.facts import Measured
 from node_agent.core.strategy import Choice, KernelTraits
 from node_agent.linux.attribution import Attribution
-from node_agent.linux.courier import Cancelled, Courier, Crew, Tally
+from node_agent.linux.courier import Cancelled, Courier, Tally
+from node_agent.linux.crew import Crew
 from node_agent.linux.memory import CpusetHandle, HostMemory
 from node_agent.linux.pins import StuckPages
 from node_agent.linux.plan import Plan, make_plan
@@ -37,6 +38,8 @@ REST_BYTES = 1 << 20
 REST_SHARE = 0.002
 """So little is not worth another pass: a running job always has some pages in flight."""
 REPORT_S = 0.1
+FIRST_REPORT_S = 0.5
+"""Nothing has moved yet: the first pages come before words about them."""
 KERNEL_WAIT_S = 2.0
 KERNEL_LOOK_S = 0.05
 MEASURE_FIRST_STALL_MS = 200.0
@@ -57,12 +60,14 @@ class OneMove:
         known: Measured | None,
         owns_cpuset: bool,
         attribution: Attribution,
+        crew: Crew,
         moved_pages: Callable[[int], None],
     ) -> None:
         """``known`` is the task as last measured; ``moved_pages`` is told how many base pages went, as they go."""
         self._host, self._stuck, self._job, self._control = host, stuck, job, control
         self._order, self._task = job.order, job.task
-        self._traits, self._known, self._attribution = traits, known, attribution
+        self._traits, self._known = traits, known
+        self._attribution, self._crew = attribution, crew
         self._cpuset: CpusetHandle | None = host.cpuset_of(job.task) if owns_cpuset else None
         self._moved_pages = moved_pages
         nodes = sorted(job.order.home & job.topology.with_memory)
@@ -95,7 +100,9 @@ class OneMove:
                 guard=self._guard,
                 stuck=self._stuck,
                 budget=self._order.policy.budget,
-                crew=Crew(plan.choice.threads, self._cpus_of(plan.targets), self._attribution.enrol),
+                hands=self._crew.hands(self._cpus_of(plan.targets)),
+                calls_max=plan.choice.threads,
+                splits_before=counters.before.thp_migration_split,
                 between=self._between,
             )
             cancelled = self._run(plan, courier)
@@ -256,7 +263,7 @@ class OneMove:
             self._moved_pages((moved - self._counted_bytes) // self._host.base_bytes)
             self._counted_bytes = moved
         now_s = self._host.now_s()
-        if now_s - self._reported_s >= REPORT_S:
+        if now_s - self._reported_s >= (REPORT_S if moved else FIRST_REPORT_S):
             self._report(now_s)
         return self._control.cancelled()
 
@@ -351,7 +358,7 @@ class _Counters:
 
     def __init__(self, host: HostMemory, attribution: Attribution) -> None:
         self._host, self._attribution = host, attribution
-        self._before = host.counters()
+        self.before = host.counters()
         self._ours = attribution.ours()
 
     def account(self) -> CounterAccount:
@@ -360,4 +367,4 @@ class _Counters:
         now = self._attribution.ours()
         if self._ours is not None and now is not None:
             ours = growth(self._ours, now)
-        return CounterAccount(growth(self._before, self._host.counters()), ours)
+        return CounterAccount(growth(self.before, self._host.counters()), ours)

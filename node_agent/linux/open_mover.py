@@ -27,7 +27,8 @@ class OpenMover:
     attribution: TraceAttribution | NoAttribution
 
     def close(self) -> None:
-        """Remove the trace instance."""
+        """Let the threads end and remove the trace instance."""
+        self.mover.close()
         if isinstance(self.attribution, TraceAttribution):
             self.attribution.close()
 

@@ -43,6 +43,8 @@ _DEVICE_NAMES = ("/dev/", "anon_inode:")
 
 def region_of(mapping: Mapping) -> Region:
     """What a line of maps is to a mover."""
+    if not mapping.name:
+        return Region(mapping.start, mapping.end, Backing.PRIVATE, "", mapping.start)
     if mapping.name in _NO_MEMORY:
         return Region(mapping.start, mapping.end, Backing.KERNEL, mapping.name)
     name = f"{mapping.device[0]:x}:{mapping.device[1]:x}:{mapping.inode}" if mapping.inode else ""

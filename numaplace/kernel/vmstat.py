@@ -64,6 +64,22 @@ def migration_counters(values: Mapping[str, int]) -> MigrationCounters:
     return MigrationCounters(*(values.get(field.name, 0) for field in fields(MigrationCounters)))
 
 
+def read_migration_counters(root: Path = HOST) -> MigrationCounters:
+    """Read the migration counters alone: a mover asks for them between batches. Raises KernelFormatError."""
+    path = root / "proc/vmstat"
+    text = "\n" + read_text(path)
+    return MigrationCounters(*(_counter(text, field.name, str(path)) for field in fields(MigrationCounters)))
+
+
+def _counter(text: str, name: str, source: str) -> int:
+    found = text.find(f"\n{name} ")
+    if found < 0:
+        return 0
+    begin = found + len(name) + 2
+    end = text.find("\n", begin)
+    return parse_int(text[begin:end], source)
+
+
 def numa_counters(values: Mapping[str, int]) -> NumaCounters:
     """Pick the NUMA counters from what `parse` returned."""
     return NumaCounters(*(values.get(field.name, 0) for field in fields(NumaCounters)))

@@ -2,6 +2,9 @@
 
 A task is judged when something about it changed, when a time that its last verdict named has come, and, if the
 limits held it back, when any move has ended.
+
+A move begins with what is known of the pages, and measures them itself: to locate them first would only make the job
+wait. Whoever is not moved after a change is located, so that what is told of it, and the next verdict, are true.
 """
 
 from collections.abc import Iterator
@@ -20,6 +23,8 @@ from scheduler.state.queue import WaitingQueue
 from scheduler.state.reports import Reports
 from scheduler.state.world import World
 
+FRESH_S = 0.5
+"""A residency that was this young when its task's home changed still holds: a change moves no pages by itself."""
 BUSY = (Reason.HOST_BUSY, Reason.CLUSTER_BUSY)
 """Verdicts that the end of another move may change."""
 
@@ -91,7 +96,7 @@ class Judging:
             yield Decided(record.key, record.task.job, verdict)
         if verdict.action is Action.MOVE:
             yield from self._orders.give(record, verdict, now_s)
-        elif verdict.reason is Reason.UNKNOWN_RESIDENCY:
+        elif verdict.reason is Reason.UNKNOWN_RESIDENCY or _is_outdated(record):
             yield from self._reports.ask_where(record, now_s)
 
     def _note(self, record: TaskRecord, verdict: Verdict, gain_per_s: float) -> None:
@@ -107,3 +112,10 @@ class Judging:
             self._later[record.key] = None
         else:
             self._later.pop(record.key, None)
+
+
+def _is_outdated(record: TaskRecord) -> bool:
+    """Whether its pages were last located well before its home changed, and no move is there to tell where they are."""
+    if record.verdict is not None and record.verdict.reason is Reason.ALREADY_MOVING:
+        return False
+    return record.measured_s is None or record.measured_s < record.changed_s - FRESH_S

@@ -25,8 +25,6 @@ from scheduler.state.world import World
 
 RECENT_CHANGES_MAX = 64
 """So many changes within the bounce window are remembered; a task that bounces more is no different."""
-FRESH_S = 0.5
-"""A residency this young needs no new measurement after a change."""
 MEASURE_AGAIN_S = 5.0
 """A measurement that was asked for and did not come is asked for again after this time."""
 _WAITS_FOR_LOAD = (Reason.TARGET_FULL, Reason.OTHERS_MOVING)
@@ -153,8 +151,6 @@ class Reports:
             record = _with_change(record, known, now_s)
         self._world.put_task(record)
         yield from self._supersede(key, now_s)
-        if record.measured_s is None or now_s - record.measured_s > FRESH_S:
-            yield from self.ask_where(record, now_s)
 
     def _nodes(self, host: HostId) -> Nodes:
         return frozenset(self._world.hosts[host].topology.by_id)

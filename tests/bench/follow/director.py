@@ -120,6 +120,7 @@ class Director:
             raise ChildProcessError(f"{order['rival']} ended with {failed}")
         return {
             "began_unix_s": began_unix_s,
+            "began_s": began_s,
             "home_s": home_s,
             "first_page_s": self._first_page_s(began_s),
             "ended_s": ended_s - began_s,

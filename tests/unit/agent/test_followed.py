@@ -12,6 +12,7 @@ from node_agent.core.followed import (
     FRESH_S,
     MEASURE_PERIOD_S,
     MEASURE_SHARE,
+    ORDER_WITHIN_S,
     Followed,
     Surroundings,
 )
@@ -70,9 +71,9 @@ def test_a_change_asks_for_new_pages_unless_they_are_fresh() -> None:
     task.begin_measure()
     task.locate(located(), 100.0, 1)
     task.change(change(1, 2), 100.1)
-    assert task.measure_due_s == 100.0 + FRESH_S
+    assert task.measure_due_s == 100.1 + ORDER_WITHIN_S
     task.change(change(0, 3), 150.0)
-    assert task.measure_due_s == 100.0 + FRESH_S
+    assert task.measure_due_s == 100.1 + ORDER_WITHIN_S
     assert task.asked
 
 
@@ -82,7 +83,7 @@ def test_changes_without_end_do_not_measure_without_end() -> None:
     for version in range(2, 4000):
         now_s += 0.01
         task.change(change(version % 2, version), now_s)
-        if task.measure_due_s <= now_s:
+        if task.measure_due_s <= now_s:  # which no change puts off
             task.begin_measure()
             spent_s += 0.5
             task.locate(located(seconds=0.5), now_s, 1)

@@ -366,7 +366,8 @@ def test_instance_of_a_killed_process_is_found_by_its_identity(tracing: Path) ->
         maker.wait()
     assert directory.name == f"numaplace-{identity.pid}-{identity.start_ticks}"
     assert directory.exists()
-    assert tracefs.remove_stale_instances(tracing) == (directory.name,)
+    # Another agent that was killed on this host may have left some too.
+    assert directory.name in tracefs.remove_stale_instances(tracing)
 
 
 @pytest.mark.usefixtures("privileged")
