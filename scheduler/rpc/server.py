@@ -51,12 +51,13 @@ class Server:
     def __init__(self, desk: Desk, observer: Observer, listen: str, tls: TlsFiles | None) -> None:
         self._listen = listen
         self._server = grpc.aio.server(options=OPTIONS)
+        secured = tls is not None
         self._health = health.aio.HealthServicer()
-        add_to(self._server, AgentSessions(desk, observer))
-        numaplace_pb2_grpc.add_HostsServicer_to_server(Hosts(desk, observer), self._server)
-        numaplace_pb2_grpc.add_JobsServicer_to_server(Jobs(desk, observer), self._server)
-        numaplace_pb2_grpc.add_MovesServicer_to_server(Moves(desk, observer), self._server)
-        numaplace_pb2_grpc.add_PoliciesServicer_to_server(Policies(desk, observer), self._server)
+        add_to(self._server, AgentSessions(desk, observer, tls=secured))
+        numaplace_pb2_grpc.add_HostsServicer_to_server(Hosts(desk, observer, tls=secured), self._server)
+        numaplace_pb2_grpc.add_JobsServicer_to_server(Jobs(desk, observer, tls=secured), self._server)
+        numaplace_pb2_grpc.add_MovesServicer_to_server(Moves(desk, observer, tls=secured), self._server)
+        numaplace_pb2_grpc.add_PoliciesServicer_to_server(Policies(desk, observer, tls=secured), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         self.port = self._bind(tls)
