@@ -251,16 +251,17 @@ class Agent:
         measured = await asyncio.to_thread(self._host.mover.measure, processes)
         return measured, self._host.mover.stuck(processes)
 
-    async def _adopt(self, job: JobId, pid: int | None, cgroup: str | None) -> TaskFacts:
+    async def _adopt(self, job: JobId, process: ProcessRef | None, cgroup: str | None, by_uid: int) -> TaskFacts:
+        adopting = partial(self._host.tasks.adopt, job, process=process, cgroup=cgroup, by_uid=by_uid)
         try:
-            facts = await asyncio.to_thread(partial(self._host.tasks.adopt, job, pid=pid, cgroup=cgroup))
+            facts = await asyncio.to_thread(adopting)
         except ProcessGone as error:
-            raise LookupError(f"there is no process {pid}") from error
+            raise LookupError(f"there is no process {error.pid} any more") from error
         self._sweeping.look_now()
         return facts
 
-    async def _release(self, job: JobId) -> int:
-        released = await asyncio.to_thread(self._host.tasks.release, job)
+    async def _release(self, job: JobId, by_uid: int) -> int:
+        released = await asyncio.to_thread(partial(self._host.tasks.release, job, by_uid=by_uid))
         self._sweeping.look_now()
         return released
 

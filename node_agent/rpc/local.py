@@ -15,6 +15,7 @@ import grpc
 
 from node_agent.core.agent import AgentCore
 from node_agent.core.facts import Measured, ProcessRef, TaskFacts
+from node_agent.ports import NotYoursError
 from node_agent.rpc.peers import may_see
 from numaplace import __version__, wire
 from numaplace.model.ids import JobId, MoveId, TaskId
@@ -35,14 +36,18 @@ Located = tuple[Measured, Mapping[LeftReason, int]]
 
 @dataclass(frozen=True, slots=True)
 class Hands:
-    """What the service asks of the rest of the agent. ``find`` and ``adopt`` raise LookupError or ValueError."""
+    """What the service asks of the rest of the agent.
+
+    ``find`` and ``adopt`` raise LookupError or ValueError, ``adopt`` and ``release`` NotYoursError. What is adopted is
+    the process that was looked at, not its pid; the last argument of both is the caller's uid.
+    """
 
     now_s: Callable[[], float]
     connected: Callable[[], bool]
     find: Callable[[int | None, str | None], Awaitable[TaskFacts]]
     locate: Callable[[tuple[ProcessRef, ...]], Awaitable[Located]]
-    adopt: Callable[[JobId, int | None, str | None], Awaitable[TaskFacts]]
-    release: Callable[[JobId], Awaitable[int]]
+    adopt: Callable[[JobId, ProcessRef | None, str | None, int], Awaitable[TaskFacts]]
+    release: Callable[[JobId, int], Awaitable[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,18 +141,26 @@ class LocalService(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # gener
         if (pid is None) == (cgroup is None):
             await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, "name a pid or a cgroup")
         await self._demand_job(job, context)  # else its owner's policy would be ours, and its release not theirs
-        await self._demand(await self._found(pid, cgroup, context), context)
+        found = await self._found(pid, cgroup, context)
+        await self._demand(found, context)
+        process = next((ref for ref in found.processes if ref.pid == pid), None)
+        if process is None and pid is not None:
+            await _abort(context, grpc.StatusCode.NOT_FOUND, f"there is no process {pid} any more")
         try:
-            facts = await self._hands.adopt(job, pid, cgroup)
+            facts = await self._hands.adopt(job, process, cgroup, self._uid)
+        except NotYoursError as error:
+            await _abort(context, grpc.StatusCode.PERMISSION_DENIED, str(error))
         except (LookupError, ValueError, OSError) as error:
             await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, str(error))
         return wire.task_to_proto(self._described(facts, None))
 
     async def Release(self, request: local_pb2.ReleaseRequest, context: "_Context") -> local_pb2.ReleaseResponse:
-        """Stop following what was adopted under this name."""
-        await self._demand_job(JobId(request.job), context)
+        """Stop following what the caller adopted under this name; root, what anybody did."""
         try:
-            return local_pb2.ReleaseResponse(released=await self._hands.release(JobId(request.job)))
+            released = await self._hands.release(JobId(request.job), self._uid)
+            return local_pb2.ReleaseResponse(released=released)
+        except NotYoursError as error:
+            await _abort(context, grpc.StatusCode.PERMISSION_DENIED, str(error))
         except OSError as error:
             await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, str(error))
 

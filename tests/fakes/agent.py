@@ -34,7 +34,7 @@ from node_agent.core.events import (
     Woke,
 )
 from node_agent.core.facts import Hint, Measured, ProcessRef, Remembered, Sweep, TaskFacts
-from node_agent.ports import MoveControl, MoveJob
+from node_agent.ports import MoveControl, MoveJob, NotYoursError
 from numaplace.model.ids import CpuId, JobId, MoveId, NodeId, Nodes, TaskId
 from numaplace.model.job import ChangeSource
 from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveState
@@ -272,7 +272,7 @@ class FakeTasks:
         self._now_s = now_s
         self.tasks = {task.id: task for task in tasks}
         self.sweeps: list[bool] = []
-        self.adopted: dict[JobId, list[TaskId]] = {}
+        self.adopted: dict[JobId, list[tuple[TaskId, int]]] = {}
         self.fails: Exception | None = None
 
     def sweep(self, *, structural: bool) -> Sweep:
@@ -289,15 +289,24 @@ class FakeTasks:
                 return task
         raise LookupError(f"there is no {pid or cgroup}")
 
-    def adopt(self, job: JobId, *, pid: int | None = None, cgroup: str | None = None) -> TaskFacts:
+    def adopt(
+        self, job: JobId, *, process: ProcessRef | None = None, cgroup: str | None = None, by_uid: int = 0
+    ) -> TaskFacts:
         """See :class:`node_agent.ports.TaskSource`."""
-        found = self.find(pid=pid, cgroup=cgroup)
-        self.adopted.setdefault(job, []).append(found.id)
+        found = self.find(pid=None if process is None else process.pid, cgroup=cgroup)
+        if process is not None and process not in found.processes:
+            raise LookupError(f"there is no process {process.pid} any more")
+        self.adopted.setdefault(job, []).append((found.id, by_uid))
         return found
 
-    def release(self, job: JobId) -> int:
+    def release(self, job: JobId, *, by_uid: int = 0) -> int:
         """See :class:`node_agent.ports.TaskSource`."""
-        return len(self.adopted.pop(job, []))
+        named = self.adopted.get(job, [])
+        kept = [(task, owner) for task, owner in named if by_uid not in (0, owner)]
+        if named and len(kept) == len(named):
+            raise NotYoursError(f"another user adopted {job}")
+        self.adopted[job] = kept
+        return len(named) - len(kept)
 
 
 class FakeMover:

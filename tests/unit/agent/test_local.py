@@ -5,8 +5,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class Bench:
         self.tasks = FakeTasks(lambda: self.agent.now_s, *followed, UNFOLLOWED, ALICES_UNFOLLOWED)
         self.publisher = Publisher()
         self.fails: Exception | None = None
+        self.before_adopting: Callable[[], None] = lambda: None
         self.servers: list[grpc.aio.Server] = []
 
     async def _find(self, pid: int | None, cgroup: str | None) -> TaskFacts:
@@ -58,15 +60,16 @@ class Bench:
         size = GIB * len(processes)
         return Measured(Residency.of_nodes({NodeId(0): size, NodeId(1): size})), {LeftReason.PINNED: 4096}
 
-    async def _adopt(self, job: JobId, pid: int | None, cgroup: str | None) -> TaskFacts:
+    async def _adopt(self, job: JobId, process: ProcessRef | None, cgroup: str | None, by_uid: int) -> TaskFacts:
+        self.before_adopting()
         if self.fails is not None:
             raise self.fails
-        return self.tasks.adopt(job, pid=pid, cgroup=cgroup)
+        return self.tasks.adopt(job, process=process, cgroup=cgroup, by_uid=by_uid)
 
-    async def _release(self, job: JobId) -> int:
+    async def _release(self, job: JobId, by_uid: int) -> int:
         if self.fails is not None:
             raise self.fails
-        return self.tasks.release(job)
+        return self.tasks.release(job, by_uid=by_uid)
 
     def service(self, uid: int) -> LocalService:
         """The service as one uid sees it."""
@@ -251,14 +254,30 @@ def test_two_targets_are_one_the_last(tmp_path: Path) -> None:
 
 
 def test_others_jobs_are_not_released(tmp_path: Path) -> None:
-    """Alice cannot make the agent forget root's job."""
+    """Alice cannot make the agent forget what root adopted, though its processes be hers."""
 
     async def scenario() -> None:
         bench = Bench()
-        bench.tasks.adopted[JobId("a")] = [T]
+        bench.tasks.adopted[JobId("a")] = [(ALICES_UNFOLLOWED.id, 0)]
         async with bench.calling(tmp_path, ALICE) as stub:
             assert (await refused(stub.Release(local_pb2.ReleaseRequest(job="a"))))[0] is DENIED
         assert JobId("a") in bench.tasks.adopted
+
+    asyncio.run(scenario())
+
+
+def test_a_pid_that_changes_hands_in_between_is_not_adopted(tmp_path: Path) -> None:
+    """What is adopted is the process that was looked at, or nothing."""
+
+    async def scenario() -> None:
+        bench = Bench()
+        another = replace(ALICES_UNFOLLOWED, processes=(ProcessRef(78, 999),), uid=0)
+        bench.before_adopting = lambda: bench.tasks.tasks.update({another.id: another})
+        async with bench.calling(tmp_path, ALICE) as stub:
+            code, words = await refused(stub.Adopt(local_pb2.AdoptRequest(job="mine", pid=78)))
+        assert code is grpc.StatusCode.FAILED_PRECONDITION
+        assert "no process 78 any more" in words
+        assert bench.tasks.adopted == {}
 
     asyncio.run(scenario())
 
