@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import grpc
 
@@ -17,6 +17,7 @@ from node_agent.core.agent import AgentCore
 from node_agent.core.facts import Measured, ProcessRef, TaskFacts
 from node_agent.ports import NotYoursError
 from node_agent.rpc.peers import may_see
+from node_agent.rpc.workers import TooManyCallsError
 from numaplace import __version__, wire
 from numaplace.model.ids import JobId, MoveId, TaskId
 from numaplace.model.job import Home, HomeChange, Task
@@ -31,23 +32,24 @@ EVENTS_MAX = 1024
 OWNERS_MAX = 4096
 """Moves whose task's owner one watcher remembers; the events of an older one may go unseen by its owner."""
 
+Answer = TypeVar("Answer")
 Located = tuple[Measured, Mapping[LeftReason, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Hands:
-    """What the service asks of the rest of the agent.
+    """What the service of one uid asks of the rest of the agent.
 
-    ``find`` and ``adopt`` raise LookupError or ValueError, ``adopt`` and ``release`` NotYoursError. What is adopted is
-    the process that was looked at, not its pid; the last argument of both is the caller's uid.
+    ``find`` and ``adopt`` raise LookupError or ValueError, ``adopt`` and ``release`` NotYoursError, and all that wait
+    for the kernel TooManyCallsError. What is adopted is the process that was looked at, not its pid.
     """
 
     now_s: Callable[[], float]
     connected: Callable[[], bool]
     find: Callable[[int | None, str | None], Awaitable[TaskFacts]]
     locate: Callable[[tuple[ProcessRef, ...]], Awaitable[Located]]
-    adopt: Callable[[JobId, ProcessRef | None, str | None, int], Awaitable[TaskFacts]]
-    release: Callable[[JobId, int], Awaitable[int]]
+    adopt: Callable[[JobId, ProcessRef | None, str | None], Awaitable[TaskFacts]]
+    release: Callable[[JobId], Awaitable[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ class LocalService(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # gener
             await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, "name a task, a job, a cgroup or a pid")
         facts = self._followed(request) or await self._found(request.pid or None, request.cgroup or None, context)
         await self._demand(facts, context)
-        measured, stuck = await self._hands.locate(facts.processes)
+        measured, stuck = await _turn(self._hands.locate(facts.processes), context)
         task = self._described(facts, measured)
         return local_pb2.ShowTaskResponse(
             task=wire.task_to_proto(task),
@@ -147,7 +149,7 @@ class LocalService(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # gener
         if process is None and pid is not None:
             await _abort(context, grpc.StatusCode.NOT_FOUND, f"there is no process {pid} any more")
         try:
-            facts = await self._hands.adopt(job, process, cgroup, self._uid)
+            facts = await _turn(self._hands.adopt(job, process, cgroup), context)
         except NotYoursError as error:
             await _abort(context, grpc.StatusCode.PERMISSION_DENIED, str(error))
         except (LookupError, ValueError, OSError) as error:
@@ -157,7 +159,7 @@ class LocalService(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # gener
     async def Release(self, request: local_pb2.ReleaseRequest, context: "_Context") -> local_pb2.ReleaseResponse:
         """Stop following what the caller adopted under this name; root, what anybody did."""
         try:
-            released = await self._hands.release(JobId(request.job), self._uid)
+            released = await _turn(self._hands.release(JobId(request.job)), context)
             return local_pb2.ReleaseResponse(released=released)
         except NotYoursError as error:
             await _abort(context, grpc.StatusCode.PERMISSION_DENIED, str(error))
@@ -194,7 +196,7 @@ class LocalService(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # gener
         if (pid is None) == (cgroup is None):
             await _abort(context, grpc.StatusCode.NOT_FOUND, "not followed here; name a pid or a cgroup instead")
         try:
-            return await self._hands.find(pid, cgroup)
+            return await _turn(self._hands.find(pid, cgroup), context)
         except (LookupError, ValueError, OSError) as error:
             await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
 
@@ -234,6 +236,14 @@ _Context = grpc.aio.ServicerContext[object, object]
 async def _abort(context: _Context, code: grpc.StatusCode, words: str) -> NoReturn:
     await context.abort(code, words)
     raise AssertionError("abort raises")
+
+
+async def _turn(asked: Awaitable[Answer], context: _Context) -> Answer:
+    """What was asked of the hands, or the end of the call if its user asks for too much at once."""
+    try:
+        return await asked
+    except TooManyCallsError as error:
+        await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
 
 
 class _Owners:
