@@ -54,14 +54,15 @@ class Desk:
         self._task = task
 
     def take(self, order: MoveOrder, *, can_move: bool) -> Iterator[Do]:
-        """An order came in: accept it, turn it down, or answer a repeated one as before."""
+        """An order came in: accept it, turn it down, or answer a repeated one as before.
+
+        Also one that ended in an earlier run and was acknowledged: a scheduler restored from a backup asks again.
+        """
         outcome = self.orders.outcome(order.id)
         if self.orders.is_open(order.id):
             yield Send(MoveAccepted(order.id))
         elif outcome is not None:
             yield Send(outcome)
-        elif self.orders.known(order.id):
-            return  # finished and acknowledged in an earlier run
         elif self._full:
             words = "too many orders are open, or their outcomes not acknowledged, on this host; it comes too early"
             yield Send(MoveOutcome(order.id, order.task, MoveState.REFUSED, words))
@@ -141,7 +142,7 @@ class Desk:
             yield from self.end_early(order, reason or "cancelled")
         elif outcome is not None:
             yield Send(outcome)
-        elif not self.orders.known(move):
+        else:
             never = MoveOutcome(move, UNKNOWN_TASK, MoveState.CANCELLED, "cancelled before it arrived")
             if self._full:
                 yield Send(never)

@@ -128,7 +128,7 @@ class Driven:
         past = remembered or Remembered()
         self.accepted: dict[MoveId, MoveOrder] = {order.id: order for order in past.open_moves}
         self.finished: dict[MoveId, MoveOutcome] = {outcome.move: outcome for outcome in past.outcomes}
-        self.ended: Counter[MoveId] = Counter()
+        self.ended: Counter[MoveId] = Counter(outcome.move for outcome in past.finished)
         self.swept = False
 
     def tell(self, event: Event) -> list[Do]:
@@ -375,7 +375,7 @@ class FakeJournal:
     def __init__(self) -> None:
         self.open: dict[MoveId, MoveOrder] = {}
         self.outcomes: dict[MoveId, MoveOutcome] = {}
-        self.finished: set[MoveId] = set()
+        self.finished: dict[MoveId, MoveOutcome] = {}
         self.policies: PolicySet | None = None
         self.boot_id: str | None = None
         self.fails: Exception | None = None
@@ -384,7 +384,7 @@ class FakeJournal:
         """See :class:`node_agent.ports.Journal`."""
         same = self.boot_id in (None, boot_id)
         self.boot_id = boot_id
-        outcomes, finished = tuple(self.outcomes.values()), frozenset(self.finished)
+        outcomes, finished = tuple(self.outcomes.values()), tuple(self.finished.values())
         return Remembered(tuple(self.open.values()), outcomes, finished, self.policies, same)
 
     def accept(self, order: MoveOrder) -> None:
@@ -401,8 +401,8 @@ class FakeJournal:
     def acknowledge(self, move: MoveId) -> None:
         """See :class:`node_agent.ports.Journal`."""
         self._may_fail()
-        if self.outcomes.pop(move, None) is not None:
-            self.finished.add(move)
+        if (outcome := self.outcomes.pop(move, None)) is not None:
+            self.finished[move] = outcome
 
     def keep_policies(self, policies: PolicySet) -> None:
         """See :class:`node_agent.ports.Journal`."""

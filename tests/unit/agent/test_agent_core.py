@@ -1,6 +1,7 @@
 """The agent's brain: facts and words in, instructions out. Rules, resumption, and following alone."""
 
 import sys
+from collections import Counter
 from types import FrameType
 
 import pytest
@@ -31,7 +32,7 @@ from node_agent.core.events import (
 from node_agent.core.facts import Measured, Remembered, Sweep
 from numaplace.model.ids import JobId, MoveId, NodeId, TaskId
 from numaplace.model.job import HomeChange, MemoryPolicy, Task
-from numaplace.model.move import LeftReason, MoveProgress, MoveState
+from numaplace.model.move import LeftReason, MoveOutcome, MoveProgress, MoveState
 from numaplace.model.policy import FollowMode, Policy
 from numaplace.model.residency import Residency
 from numaplace.model.session import (
@@ -40,6 +41,7 @@ from numaplace.model.session import (
     CancelMove,
     HostLoad,
     Measure,
+    MoveAccepted,
     PolicySet,
     ResidencyMeasured,
     Resync,
@@ -282,12 +284,13 @@ def test_of_a_tasks_open_orders_only_the_newest_is_resumed() -> None:
 
 
 def test_resumed_outcomes_are_repeated_and_finished_ids_stay_finished() -> None:
-    """What the scheduler has not acknowledged is told again; what it has is never run again."""
-    agent = Driven(Remembered(outcomes=(outcome(order("m")),), finished=frozenset({MoveId("old")})))
+    """What the scheduler has not acknowledged is told again; what it has, if it asks; neither is ever run again."""
+    agent = Driven(Remembered(outcomes=(outcome(order("m")),), finished=(outcome(order("old")),)))
     agent.sweep(a=1)
     agent.tell(SessionOpened())
     assert [each.move for each in agent.core.snapshot(1.0).outcomes] == ["m"]
-    assert agent.told(order("old")) == []
+    assert agent.told(order("old")) == [Send(outcome(order("old")))]
+    assert agent.told(CancelMove(MoveId("old"), "not wanted")) == [Send(outcome(order("old")))]
     assert agent.running == {}
 
 
@@ -525,7 +528,7 @@ class AgentMachine(RuleBasedStateMachine):
         self.agent.sweep(a=0, b=0)
         self.orders = 0
         self.accepted_ever: set[MoveId] = set()
-        self.ended_ever: set[MoveId] = set()
+        self.outcomes: dict[MoveId, MoveOutcome] = {}
 
     names = st.sampled_from("abc")
     homes = st.integers(0, 1)
@@ -559,8 +562,15 @@ class AgentMachine(RuleBasedStateMachine):
 
     @rule(back=st.integers(0, 5), name=names)
     def repeat(self, back: int, name: str) -> None:
-        """A duplicate, perhaps of long ago."""
-        self.agent.told(order(f"m{self.orders - back}", TaskId(f"cgroup:/{name}"), 1))
+        """A duplicate, perhaps of long ago: answered as before, whoever has acknowledged it in whichever run."""
+        self._note()
+        move = MoveId(f"m{self.orders - back}")
+        open_before = move in self.agent.accepted
+        told = self.agent.told(order(move, TaskId(f"cgroup:/{name}"), 1))
+        if open_before:
+            assert told[0] == Send(MoveAccepted(move))
+        elif move in self.outcomes:
+            assert told[0] == Send(self.outcomes[move])
 
     @rule(ahead=st.integers(-5, 1))
     def cancel(self, ahead: int) -> None:
@@ -602,24 +612,24 @@ class AgentMachine(RuleBasedStateMachine):
         remembered = Remembered(
             open_moves=tuple(before.accepted.values()),
             outcomes=tuple(before.finished.values()),
-            finished=frozenset(before.ended) - set(before.finished),
+            finished=tuple(self.outcomes[move] for move in before.ended if move not in before.finished),
             same_boot=same_boot,
         )
         self.agent = Driven(remembered)
         self.agent.core._instance = f"run{self.orders}-{len(self.accepted_ever)}-{before.now_s}"
         self.agent.now_s, self.agent.homes = before.now_s + 1, dict(before.homes)
-        self.agent.ended.update(dict.fromkeys(before.ended, 1))
+        self.agent.ended = Counter(dict.fromkeys(before.ended, 1))
         self.agent.sweep()
 
     def _note(self) -> None:
         self.accepted_ever |= set(self.agent.accepted)
-        self.ended_ever |= {do.outcome.move for do in self.agent.done if isinstance(do, JournalFinish)}
+        self.outcomes |= {do.outcome.move: do.outcome for do in self.agent.done if isinstance(do, JournalFinish)}
 
     @invariant()
     def accepted_orders_are_open_or_ended(self) -> None:
         """No accepted order is ever lost."""
         self._note()
-        assert self.accepted_ever <= self.ended_ever | set(self.agent.accepted)
+        assert self.accepted_ever <= set(self.outcomes) | set(self.agent.accepted)
 
     @invariant()
     def places_are_used(self) -> None:
@@ -644,7 +654,7 @@ class AgentMachine(RuleBasedStateMachine):
             agent.wait(5)
         assert all(task.measured for task in agent.core.tasks.values())
         self._note()
-        assert self.accepted_ever <= self.ended_ever
+        assert self.accepted_ever <= set(self.outcomes)
 
 
 AgentMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
