@@ -112,7 +112,7 @@ class MigrationCounters:
 class CounterAccount:
     """The counters' growth on the host during a move, and the part of it that the trace attributes to us.
 
-    ``ours`` is None where tracefs is missing: then only the host's sum is known.
+    ``ours`` is None where tracefs is missing, or lost events during the move: then only the host's sum is known.
     """
 
     host: MigrationCounters = MigrationCounters()
