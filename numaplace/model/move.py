@@ -63,8 +63,9 @@ class Strategy(Enum):
 
 
 class MoveState(Enum):
-    """The life of an order on its host. All but the first three are final."""
+    """The life of an order: on its way to its host until the host says that it has it. All but four are final."""
 
+    ON_ITS_WAY = "on-its-way"
     ACCEPTED = "accepted"
     RUNNING = "running"
     CANCELLING = "cancelling"
@@ -78,7 +79,10 @@ class MoveState(Enum):
     @property
     def final(self) -> bool:
         """Whether nothing can follow."""
-        return self not in (MoveState.ACCEPTED, MoveState.RUNNING, MoveState.CANCELLING)
+        return self not in _UNDER_WAY
+
+
+_UNDER_WAY = (MoveState.ON_ITS_WAY, MoveState.ACCEPTED, MoveState.RUNNING, MoveState.CANCELLING)
 
 
 @dataclass(frozen=True, slots=True)

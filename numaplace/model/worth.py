@@ -35,6 +35,7 @@ class Reason(Enum):
     ALREADY_MOVING = "already-moving"
     UNKNOWN_RESIDENCY = "unknown-residency"
     STUCK = "stuck"
+    MAY_NOT_MOVE = "agent-may-not-move"
     TOO_SMALL = "too-small"
     TOO_YOUNG = "too-young"
     SETTLING = "settling"
@@ -72,7 +73,8 @@ class Situation:
 
     ``changed_s``: when the home last changed. ``recent_changes_s``: the times of changes within the last
     ``BOUNCE_WINDOW_S``. ``stuck_bytes``: known to be unmovable. ``free_bytes``: what each node can take above its
-    watermark. ``tried_s``: when the last move towards this same home ended, None if there was none.
+    watermark. ``tried_s``: when the last move towards this same home ended, None if there was none. ``may_not_move``:
+    why the agent may not move pages there, in words for a person; empty if it may.
     """
 
     task: Task
@@ -92,6 +94,7 @@ class Situation:
     moves_on_host_max: int = 2
     moves_in_cluster: int = 0
     moves_in_cluster_max: int = 64
+    may_not_move: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ def judge(s: Situation) -> Verdict:
     """The verdict on one task. Never raises; the same situation gives the same verdict."""
     remote = s.task.residency.remote_bytes(s.task.home.nodes, s.policy.kinds)
     movable = max(0, remote - s.stuck_bytes)
-    for check in (_forbidden, _nothing_to_do, _too_early, _no_room, _not_worth, _busy):
+    for check in (_forbidden, _nothing_to_do, _too_early, _no_room, _not_worth, _denied, _busy):
         verdict = check(s, remote, movable)
         if verdict is not None:
             return verdict
@@ -248,6 +251,12 @@ def gain_s(s: Situation, movable: int) -> float:
     slowdown = max(0.1, farthest / LOCAL_DISTANCE - 1)
     share = movable / max(1, s.task.residency.resident_bytes)
     return max(EXPECTED_LIFE_S, s.task.age_s) * share * slowdown * MEMORY_BOUND_SHARE
+
+
+def _denied(s: Situation, remote: int, _movable: int) -> Verdict | None:
+    if not s.may_not_move or s.policy.mode is FollowMode.OBSERVE:
+        return None
+    return _leave(Reason.MAY_NOT_MOVE, s.may_not_move, remote)
 
 
 def _busy(s: Situation, remote: int, _movable: int) -> Verdict | None:

@@ -60,6 +60,7 @@ class MoveState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MOVE_STATE_SUPERSEDED: _ClassVar[MoveState]
     MOVE_STATE_REFUSED: _ClassVar[MoveState]
     MOVE_STATE_FAILED: _ClassVar[MoveState]
+    MOVE_STATE_ON_ITS_WAY: _ClassVar[MoveState]
 
 class Strategy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -122,6 +123,7 @@ MOVE_STATE_CANCELLED: MoveState
 MOVE_STATE_SUPERSEDED: MoveState
 MOVE_STATE_REFUSED: MoveState
 MOVE_STATE_FAILED: MoveState
+MOVE_STATE_ON_ITS_WAY: MoveState
 STRATEGY_UNSPECIFIED: Strategy
 STRATEGY_MIGRATE_PAGES: Strategy
 STRATEGY_MOVE_PAGES: Strategy

@@ -87,8 +87,8 @@ def test_what_is_left_is_the_sum_over_reasons(outcome: MoveOutcome) -> None:
 
 @pytest.mark.parametrize("state", MoveState)
 def test_an_outcome_is_an_end(state: MoveState) -> None:
-    """Three states are on the way; an outcome cannot have them."""
-    on_the_way = state in {MoveState.ACCEPTED, MoveState.RUNNING, MoveState.CANCELLING}
+    """Four states are on the way; an outcome cannot have them."""
+    on_the_way = state in {MoveState.ON_ITS_WAY, MoveState.ACCEPTED, MoveState.RUNNING, MoveState.CANCELLING}
     assert state.final is not on_the_way
     if on_the_way:
         with pytest.raises(ValueError, match="final"):

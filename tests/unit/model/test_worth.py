@@ -75,6 +75,7 @@ CASES: dict[Reason, tuple[Action, Callable[[Situation], Situation]]] = {
     Reason.ALREADY_MOVING: (Action.LEAVE, _situation(moving=True)),
     Reason.UNKNOWN_RESIDENCY: (Action.WAIT, _situation(measured=False)),
     Reason.STUCK: (Action.LEAVE, _situation(stuck_bytes=400 * MIB)),
+    Reason.MAY_NOT_MOVE: (Action.LEAVE, _situation(may_not_move="give it CAP_SYS_NICE")),
     Reason.TOO_SMALL: (Action.LEAVE, _situation(stuck_bytes=397 * MIB)),
     Reason.TOO_YOUNG: (Action.WAIT, _policy(min_age_s=601.0)),
     Reason.SETTLING: (Action.WAIT, _situation(changed_s=999.99, recent_changes_s=(999.99,))),
