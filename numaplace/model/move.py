@@ -25,6 +25,7 @@ class LeftReason(Enum):
     KEPT_BY_POLICY = "kept-by-policy"
     DENIED = "denied"
     NOT_REACHED = "not-reached"
+    TOO_MANY_PROCESSES = "too-many-processes"
 
 
 REMEDY: Mapping[LeftReason, str] = {
@@ -50,6 +51,9 @@ REMEDY: Mapping[LeftReason, str] = {
     " no LSM or seccomp filter in the way.",
     LeftReason.NOT_REACHED: "The move ended before these pages were tried (cancelled, superseded, or the agent"
     " stopped); the next move takes them.",
+    LeftReason.TOO_MANY_PROCESSES: "The task has more processes than are looked at together, and the last started ones"
+    " were not: this is all that they have resident, wherever it lies. Make several tasks of it (a cgroup or an adopted"
+    " process each).",
 }
 
 

@@ -86,6 +86,7 @@ class LeftReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LEFT_REASON_KEPT_BY_POLICY: _ClassVar[LeftReason]
     LEFT_REASON_DENIED: _ClassVar[LeftReason]
     LEFT_REASON_NOT_REACHED: _ClassVar[LeftReason]
+    LEFT_REASON_TOO_MANY_PROCESSES: _ClassVar[LeftReason]
 PAGE_SIZE_UNSPECIFIED: PageSize
 PAGE_SIZE_BASE: PageSize
 PAGE_SIZE_THP: PageSize
@@ -143,6 +144,7 @@ LEFT_REASON_THP_WOULD_SPLIT: LeftReason
 LEFT_REASON_KEPT_BY_POLICY: LeftReason
 LEFT_REASON_DENIED: LeftReason
 LEFT_REASON_NOT_REACHED: LeftReason
+LEFT_REASON_TOO_MANY_PROCESSES: LeftReason
 
 class Node(_message.Message):
     __slots__ = ("id", "cpus", "memory_bytes", "distances")
