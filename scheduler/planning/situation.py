@@ -43,6 +43,7 @@ def situation_of(candidate: Candidate, crowd: Crowd, limits: MoveLimits, now_s: 
         moving=candidate.moving,
         stuck_bytes=sum(record.stuck.values()) if _tried_this_home(record) else 0,
         tried_s=_tried_s(record),
+        room_again=_has_room_again(record, host),
         free_bytes=host.load.free_bytes,
         others_pages_per_s=host.load.others_pages_per_s,
         costs=host.costs,
@@ -66,6 +67,12 @@ def _tried_s(record: TaskRecord) -> float | None:
         return None
     overtaken = tried.state is MoveState.SUPERSEDED and tried.version != record.task.home.version
     return None if overtaken else tried.at_s
+
+
+def _has_room_again(record: TaskRecord, host: HostRecord) -> bool:
+    """Whether what the last move found no room for would fit by now."""
+    tried = record.tried
+    return tried is not None and tried.lacked is not None and tried.lacked.fits(host.load.free_at(tried.home))
 
 
 def verdict_on(candidate: Candidate, situation: Situation) -> Verdict:

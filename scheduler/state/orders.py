@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from numaplace.model.ids import HostId, JobId, MoveId
 from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveProgress, MoveState
-from numaplace.model.session import AcknowledgeOutcome, CancelMove, MoveAccepted
-from numaplace.model.worth import Verdict
+from numaplace.model.session import AcknowledgeOutcome, CancelMove, HostLoad, MoveAccepted
+from numaplace.model.worth import Lacked, Verdict
 from scheduler.planning.records import Move, Stage, TaskRecord, Tried
 from scheduler.state.agenda import Agenda, OrderDue
 from scheduler.state.book import MoveBook
@@ -249,16 +249,18 @@ class Orders:
         record = self._world.task(move.key)
         if record is None:
             return
-        record = with_lesson(record, move)
+        record = with_lesson(record, move, host.load)
         if outcome.residency.cells:
             record = replace(record, task=replace(record.task, residency=outcome.residency), measured_s=now_s)
         self._world.put_task(record)
 
 
-def with_lesson(record: TaskRecord, move: Move | None) -> TaskRecord:
-    """The task with what its last move that ended has taught: that it was tried, and what cannot be moved."""
+def with_lesson(record: TaskRecord, move: Move | None, load: HostLoad) -> TaskRecord:
+    """The task with what its last move that ended has taught: that it was tried, what cannot be moved, what lacked."""
     if move is None or move.order is None or move.outcome is None or move.ended_s is None:
         return record
-    tried = Tried(move.order.home, move.order.home_version, move.outcome.state, move.ended_s)
+    full = move.outcome.left.get(LeftReason.TARGET_FULL, 0)
+    lacked = Lacked(full, load.free_at(move.order.home)) if full else None
+    tried = Tried(move.order.home, move.order.home_version, move.outcome.state, move.ended_s, lacked)
     stuck = {reason: size for reason, size in move.outcome.left.items() if reason in STUCK_FOR_GOOD}
     return replace(record, tried=tried, stuck=stuck)

@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from dataclasses import replace
 from types import FrameType
 
 import pytest
@@ -18,6 +19,7 @@ from node_agent.core.events import (
     JournalPolicies,
     LoadMeasured,
     MeasuringFailed,
+    MoverEnded,
     MoverProgressed,
     PagesMeasured,
     Publish,
@@ -401,6 +403,35 @@ def test_alone_a_partial_move_is_tried_again_later_not_at_once() -> None:
             agent.located(agent.take_measured(), n0=GIB)
         assert agent.running == {}
     agent.wait(5)
+    assert len(agent.running) == 1
+
+
+def test_alone_a_target_that_was_full_is_tried_again_when_there_is_room() -> None:
+    """A report of the load that shows all that lacked ends the wait; one that shows less does not."""
+    agent = alone(a=0)
+    agent.sweep(a=1)
+    agent.wait(1)
+    (first,) = agent.running.values()
+    left = {LeftReason.TARGET_FULL: GIB}
+    agent.tell(MoverEnded(replace(outcome(first, MoveState.PARTIAL), left=left)))
+    agent.wait(2)
+    agent.located(agent.take_measured(), n0=GIB)
+    for free in (GIB, 0, GIB - 1):
+        agent.tell(LoadMeasured(HostLoad({NodeId(1): free})))
+        agent.wait(1)
+        assert agent.running == {}
+    agent.tell(LoadMeasured(HostLoad({NodeId(1): GIB + GIB // 2})))
+    assert len(agent.running) == 1
+
+
+def test_alone_who_waits_for_room_begins_with_the_report_of_it() -> None:
+    """A home without room is no target; nobody waits longer than until there is some."""
+    agent = alone(a=0)
+    agent.tell(LoadMeasured(HostLoad({NodeId(1): 0})))
+    agent.sweep(a=1)
+    agent.wait(1)
+    assert agent.running == {}
+    agent.tell(LoadMeasured(HostLoad({NodeId(1): 4 * GIB})))
     assert len(agent.running) == 1
 
 

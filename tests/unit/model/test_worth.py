@@ -21,6 +21,7 @@ from numaplace.model.worth import (
     SETTLE_S_MAX,
     Action,
     HostCosts,
+    Lacked,
     Reason,
     Situation,
     judge,
@@ -88,6 +89,27 @@ CASES: dict[Reason, tuple[Action, Callable[[Situation], Situation]]] = {
     Reason.CLUSTER_BUSY: (Action.WAIT, _situation(moves_in_cluster=64)),
     Reason.TRIED: (Action.WAIT, _situation(tried_s=990.0)),
 }
+
+
+def test_room_again_ends_the_wait_after_a_move_that_found_none() -> None:
+    """The wait is for what only time may bring; room is seen."""
+    tried = replace(DRIFT, tried_s=990.0)
+    assert judge(tried).reason is Reason.TRIED
+    assert judge(replace(tried, room_again=True)).action is Action.MOVE
+
+
+@given(size=st.integers(1, 1 << 40), reports=st.lists(st.none() | st.integers(0, 1 << 40), min_size=1))
+def test_what_lacked_fits_only_where_that_much_was_freed(size: int, reports: list[int | None]) -> None:
+    """However large the room that the kernel refused, it does not count; nor does what nobody reported."""
+    lacked = Lacked(size)
+    assert not lacked.fits(1 << 50)
+    for free in reports:
+        lacked = lacked.seen(free)
+    known = [free for free in reports if free is not None]
+    assert not lacked.fits(None)
+    if known:
+        assert lacked.fits(min(known) + size)
+        assert not lacked.fits(min(known) + size - 1)
 
 
 @pytest.mark.parametrize("reason", Reason)

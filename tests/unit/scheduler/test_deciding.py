@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from numaplace.model.ids import JobId, NodeId, TaskId
-from numaplace.model.move import MoveOrder, MoveState
+from numaplace.model.move import LeftReason, MoveOrder, MoveState
 from numaplace.model.policy import MIB, FollowMode, Policy
 from numaplace.model.residency import Residency
 from numaplace.model.session import CancelMove, HostLoad, Measure, PolicySet, ResidencyMeasured, TaskGone
@@ -151,6 +151,22 @@ def test_full_target_waits_for_room() -> None:
     assert not sent(stage.pass_time(1), MoveOrder)
     assert reason_of(stage) is Reason.TARGET_FULL
     assert sent(stage.report(session, HostLoad({NodeId(0): GIB, NodeId(1): GIB})), MoveOrder)
+
+
+def test_target_that_a_move_found_full_is_tried_again_when_there_is_room() -> None:
+    """Not before what lacked was freed, so that it is not tried in vain again and again, and then at once."""
+    stage = Stage()
+    session = stage.join(make_task())
+    stage.report(session, home_change())
+    order = only(sent(stage.pass_time(1), MoveOrder))
+    stage.report(session, HostLoad({NodeId(0): GIB, NodeId(1): GIB}))
+    left = {LeftReason.TARGET_FULL: 300 * MIB}
+    residency = Residency.of_nodes({NodeId(0): 300 * MIB, NodeId(1): 100 * MIB})
+    stage.report(session, replace(outcome_of(order, MoveState.PARTIAL), left=left, residency=residency))
+    for free in (GIB, 200 * MIB, 80 * MIB, 379 * MIB):
+        assert not sent(stage.report(session, HostLoad({NodeId(0): GIB, NodeId(1): free})), MoveOrder)
+        assert reason_of(stage) is Reason.TRIED
+    assert sent(stage.report(session, HostLoad({NodeId(0): GIB, NodeId(1): 380 * MIB})), MoveOrder)
 
 
 def test_unknown_residency_is_asked_for_and_decided_on_arrival() -> None:
