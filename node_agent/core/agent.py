@@ -15,7 +15,7 @@ import heapq
 from collections.abc import Iterator
 from math import inf
 
-from node_agent.core.desk import OWN_PREFIX, Desk, Limits
+from node_agent.core.desk import Desk, Limits
 from node_agent.core.detector import Detector, TaskAppeared
 from node_agent.core.events import (
     AbilitiesKnown,
@@ -40,7 +40,7 @@ from node_agent.core.events import (
 from node_agent.core.facts import Measured, Remembered
 from node_agent.core.followed import Followed, Surroundings
 from node_agent.core.orders import Orders
-from numaplace.model.ids import MoveId, TaskId
+from numaplace.model.ids import ALONE_PREFIX, MoveId, TaskId
 from numaplace.model.job import HomeChange
 from numaplace.model.move import MoveOrder, MoveOutcome
 from numaplace.model.residency import Residency
@@ -272,7 +272,7 @@ class AgentCore:
         if verdict.action is Action.MOVE and self.abilities.can_move:
             task.judge_due_s = now_s + BUSY_RETRY_S
             self._own_orders += 1
-            move = MoveId(f"{OWN_PREFIX}{self._instance}-{self._own_orders}")
+            move = MoveId(f"{ALONE_PREFIX}{self._instance}-{self._own_orders}")
             order = MoveOrder(move, task.facts.id, task.home.nodes, task.previous_home, task.home.version, policy)
             yield from self._desk.take(order, can_move=True)
 

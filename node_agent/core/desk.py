@@ -20,7 +20,7 @@ from node_agent.core.events import (
 )
 from node_agent.core.followed import Followed
 from node_agent.core.orders import Orders
-from numaplace.model.ids import MoveId, TaskId
+from numaplace.model.ids import ALONE_PREFIX, MoveId, TaskId
 from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveState
 from numaplace.model.residency import Residency
 from numaplace.model.session import MoveAccepted
@@ -28,8 +28,6 @@ from numaplace.model.topology import Topology
 
 UNKNOWN_TASK = TaskId("unknown")
 """The task of an order that never arrived."""
-OWN_PREFIX = "alone-"
-"""Ids of orders that the agent gave itself begin so; no scheduler waits for their outcomes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +176,11 @@ class Desk:
         yield JournalFinish(outcome)
         yield Send(outcome)
         yield Publish(outcome)
-        if outcome.move.startswith(OWN_PREFIX):
+        if outcome.move.startswith(ALONE_PREFIX):
             yield from self._forget_own()
 
     def _forget_own(self) -> Iterator[Do]:
-        own = [o.move for o in self.orders.unacknowledged if o.move.startswith(OWN_PREFIX)]
+        own = [o.move for o in self.orders.unacknowledged if o.move.startswith(ALONE_PREFIX)]
         for move in own[: max(0, len(own) - self._limits.own_outcomes_max)]:
             yield from self.acknowledge(move)
 

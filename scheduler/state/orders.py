@@ -7,7 +7,7 @@ with words that say so. A host that gives an outcome after all corrects those wo
 from collections.abc import Iterator
 from dataclasses import replace
 
-from numaplace.model.ids import HostId, JobId, MoveId
+from numaplace.model.ids import ALONE_PREFIX, HostId, JobId, MoveId
 from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveProgress, MoveState
 from numaplace.model.session import AcknowledgeOutcome, CancelMove, HostLoad, MoveAccepted
 from numaplace.model.worth import Lacked, Verdict
@@ -214,6 +214,7 @@ class Orders:
         self._world.concern(move.key)
 
     def _end_unknown(self, host: HostId, outcome: MoveOutcome, now_s: float) -> _Do:
+        """The end of an agent's own move, or a late one of an order that the history, or the store, has lost."""
         record = self._world.tasks_on(host).get(outcome.task)
         move = Move(
             id=outcome.move,
@@ -225,7 +226,7 @@ class Orders:
             created_s=now_s - outcome.seconds,
             ended_s=now_s,
             outcome=outcome,
-            by_agent_alone=True,
+            by_agent_alone=outcome.move.startswith(ALONE_PREFIX),
         )
         yield from self._close(move)
         yield from self._learn(move, outcome, now_s)

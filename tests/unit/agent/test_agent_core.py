@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from node_agent.core.agent import ALONE_GRACE_S, AgentCore
-from node_agent.core.desk import OWN_PREFIX, Limits
+from node_agent.core.desk import Limits
 from node_agent.core.events import (
     AbilitiesKnown,
     Do,
@@ -32,7 +32,7 @@ from node_agent.core.events import (
     Woke,
 )
 from node_agent.core.facts import Measured, Remembered, Sweep
-from numaplace.model.ids import JobId, MoveId, NodeId, TaskId
+from numaplace.model.ids import ALONE_PREFIX, JobId, MoveId, NodeId, TaskId
 from numaplace.model.job import HomeChange, MemoryPolicy, Task
 from numaplace.model.move import LeftReason, MoveOutcome, MoveProgress, MoveState
 from numaplace.model.policy import FollowMode, Policy
@@ -321,7 +321,7 @@ def test_alone_it_follows_after_the_grace_and_only_then() -> None:
     assert agent.running == {}
     agent.wait(0.02)
     assert [each.home for each in agent.running.values()] == [nodes(1)]
-    assert all(move.startswith(OWN_PREFIX) for move in agent.running)
+    assert all(move.startswith(ALONE_PREFIX) for move in agent.running)
 
 
 def test_a_session_in_time_ends_the_grace() -> None:

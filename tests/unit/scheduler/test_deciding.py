@@ -10,8 +10,9 @@ from numaplace.model.session import CancelMove, HostLoad, Measure, PolicySet, Re
 from numaplace.model.worth import Action, Reason
 from scheduler.planning.records import MoveLimits
 from scheduler.state.bounds import Bounds
-from scheduler.state.events import MeasureRequested, PolicyChanged, PolicyDeleted
+from scheduler.state.events import MeasureRequested, PolicyChanged, PolicyDeleted, Tick
 from scheduler.state.instructions import ForgetMoves, ForgetPolicy, StorePolicy, WakeAt
+from scheduler.state.machine import Restored, SchedulerState
 from tests.unit.scheduler.scene import (
     GIB,
     Stage,
@@ -214,6 +215,25 @@ def test_history_is_bounded_and_the_store_told() -> None:
         stage.pass_time(60)
     assert list(stage.state.book.ended) == ids[2:]
     assert [m for f in of_kind(stage.log, ForgetMoves) for m in f.moves] == ids[:2]
+
+
+def test_history_that_is_shorter_than_the_stored_one_is_pruned_in_the_store_too() -> None:
+    """Whoever lowers the limit gets the space back, and nothing comes back with the next start."""
+    before = Stage()
+    session = before.join(make_task())
+    ids = []
+    for i in range(5):
+        order = before.order(session, home=(i + 1) % 2, version=i + 2)
+        ids.append(order.id)
+        before.report(session, outcome_of(order))
+        before.pass_time(60)
+    restored = Restored(tuple(before.state.book.ended.values()))
+    state = SchedulerState("later", before.now_s, restored, bounds=Bounds(history_max=2))
+    assert list(state.book.ended) == ids[3:]
+    assert [do for do in state.handle(Tick(), before.now_s) if isinstance(do, ForgetMoves)] == [
+        ForgetMoves(tuple(ids[:3]))
+    ]
+    assert not [do for do in state.handle(Tick(), before.now_s) if isinstance(do, ForgetMoves)]
 
 
 def test_gone_task_leaves_its_order_to_the_host() -> None:
