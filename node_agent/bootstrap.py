@@ -273,12 +273,19 @@ def endpoint_of(settings: AgentSettings) -> Endpoint | None:
     """Where to dial and how, None without a scheduler. Raises ConfigurationError."""
     if settings.scheduler is None:
         return None
-    files = settings.tls.files()
-    if files is not None:
-        ca, certificate, key = files
-        return Endpoint(settings.scheduler, grpc.ssl_channel_credentials(ca, key, certificate))
+    if settings.tls.files() is not None:
+        return Endpoint(settings.scheduler, partial(_credentials, settings.tls))
     _demand_loopback(settings.scheduler, settings.tls)
     return Endpoint(settings.scheduler)
+
+
+def _credentials(tls: TlsSection) -> grpc.ChannelCredentials:
+    """What the files hold now. Raises ConfigurationError."""
+    files = tls.files()
+    if files is None:
+        raise AssertionError("the settings named files at start, and do not change")
+    ca, certificate, key = files
+    return grpc.ssl_channel_credentials(ca, key, certificate)
 
 
 def _demand_loopback(target: str, tls: TlsSection) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,35 @@ def test_only_users_ask_and_order(folder: Path, tmp_path: Path) -> None:
                         with pytest.raises(grpc.aio.AioRpcError) as caught:
                             await call
                         assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+    asyncio.run(play())
+
+
+def test_a_renewed_certificate_is_served_without_a_restart(folder: Path, tmp_path: Path) -> None:
+    """At the next handshake; while its files are missing or half replaced, the last good ones are."""
+    used, other = tmp_path / "used", tmp_path / "other"
+    shutil.copytree(folder, used)
+    make_ca(other, ["localhost"], NOW)
+    make_host(other, "h1", NOW)
+
+    async def play() -> None:
+        async with secured(used, tmp_path) as running:
+
+            async def is_served(authority: Path) -> bool:
+                try:
+                    async with agent(running.address, "h1", credentials=credentials(authority, "host-h1")):
+                        return True
+                except grpc.aio.AioRpcError:
+                    return False
+
+            assert (await is_served(folder), await is_served(other)) == (True, False)
+            (used / "ca.pem").unlink()
+            assert await is_served(folder)
+            (used / "ca.pem").write_bytes((other / "ca.pem").read_bytes())
+            (used / "scheduler.pem").write_bytes((other / "scheduler.pem").read_bytes())
+            assert await is_served(folder)
+            (used / "scheduler.key").write_bytes((other / "scheduler.key").read_bytes())
+            assert (await is_served(folder), await is_served(other)) == (False, True)
 
     asyncio.run(play())
 
