@@ -1,6 +1,6 @@
 """What the agent says that it can do here, and what to change; and the one capability that it lays down for a call."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -63,17 +63,21 @@ def test_what_is_lacking_is_said_with_what_to_change(
     assert words in remark
 
 
-def test_capabilities_are_laid_down_by_one_thread_and_taken_up_again() -> None:
-    """No other thread notices, and a fault in the block changes nothing about that."""
+def _look_without_nice(other: ThreadPoolExecutor) -> None:
+    """See what this thread and another one have, and break."""
+    with without_nice():
+        seen = has_capability(CAP_SYS_NICE), other.submit(has_capability, CAP_SYS_NICE).result()
+        raise LookupError(seen)
+
+
+def test_a_capability_is_laid_down_by_one_thread_and_taken_up_again() -> None:
+    """No other thread notices, and a fault in the block leaves nothing laid down."""
     had = has_capability(CAP_SYS_NICE)
-    seen: list[bool] = []
-    with pytest.raises(KeyError), without_nice():
-        assert not has_capability(CAP_SYS_NICE)
-        other = threading.Thread(target=lambda: seen.append(has_capability(CAP_SYS_NICE)))
-        other.start()
-        other.join()
-        raise KeyError
-    assert seen == [had]
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(has_capability, CAP_SYS_NICE).result() is had  # a thread begins with its maker's
+        with pytest.raises(LookupError) as caught:
+            _look_without_nice(other)
+    assert caught.value.args == ((False, had),)
     assert has_capability(CAP_SYS_NICE) is had
 
 
