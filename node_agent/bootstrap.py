@@ -26,6 +26,7 @@ from node_agent.ports import Mover, Watcher
 from node_agent.rpc.local import About, Hands, LocalService, Located, Publisher
 from node_agent.rpc.peers import PeerGate
 from node_agent.rpc.session import Endpoint, SchedulerSession
+from node_agent.rpc.workers import Workers
 from node_agent.runtime.shell import Outlets, Shell
 from node_agent.runtime.sweeping import Sweeping
 from node_agent.settings import AgentSettings
@@ -179,6 +180,7 @@ class Agent:
         self._core = AgentCore(instance, replace(remembered, policies=policies), limits)
         self._publisher = Publisher()
         self._local_servers: list[grpc.aio.Server] = []
+        self._workers = Workers(os.geteuid())
         clock = BootClock()
         outlets = Outlets(self._send, self._publisher.publish)
         self._shell = Shell(self._core, self._host.mover, self._journal, clock, outlets)
@@ -215,6 +217,7 @@ class Agent:
         finally:
             for server in self._local_servers:
                 await server.stop(None)
+            self._workers.close()
             self._host.close()
             self._journal.close()
             log.info(events.STOPPED)
@@ -229,38 +232,39 @@ class Agent:
         about = About(self._settings.host, self._settings.scheduler or "")
         server = grpc.aio.server(maximum_concurrent_rpcs=64)
         local_pb2_grpc.add_LocalServicer_to_server(
-            LocalService(uid, self._core, self._hands(), self._publisher, about), server
+            LocalService(uid, self._core, self._hands(uid), self._publisher, about), server
         )
         server.add_insecure_port(f"unix:{path}")
         await server.start()
         # grpc.aio closes and unlinks the socket of a server that nobody holds.
         self._local_servers.append(server)
 
-    def _hands(self) -> Hands:
+    def _hands(self, uid: int) -> Hands:
         source = self._host.tasks
         return Hands(
             now_s=boot_clock_s,
             connected=lambda: self._session is not None and self._session.connected,
-            find=lambda pid, cgroup: asyncio.to_thread(partial(source.find, pid=pid, cgroup=cgroup)),
-            locate=self._locate,
-            adopt=self._adopt,
-            release=self._release,
+            find=lambda pid, cgroup: self._workers.run(uid, partial(source.find, pid=pid, cgroup=cgroup)),
+            locate=partial(self._locate, uid),
+            adopt=partial(self._adopt, uid),
+            release=partial(self._release, uid),
         )
 
-    async def _locate(self, processes: tuple[ProcessRef, ...]) -> Located:
-        measured = await asyncio.to_thread(self._host.mover.measure, processes)
+    async def _locate(self, uid: int, processes: tuple[ProcessRef, ...]) -> Located:
+        measured = await self._workers.run(uid, partial(self._host.mover.measure, processes))
         return measured, self._host.mover.stuck(processes)
 
-    async def _adopt(self, job: JobId, pid: int | None, cgroup: str | None) -> TaskFacts:
+    async def _adopt(self, uid: int, job: JobId, process: ProcessRef | None, cgroup: str | None) -> TaskFacts:
+        adopting = partial(self._host.tasks.adopt, job, process=process, cgroup=cgroup, by_uid=uid)
         try:
-            facts = await asyncio.to_thread(partial(self._host.tasks.adopt, job, pid=pid, cgroup=cgroup))
+            facts = await self._workers.run(uid, adopting)
         except ProcessGone as error:
-            raise LookupError(f"there is no process {pid}") from error
+            raise LookupError(f"there is no process {error.pid} any more") from error
         self._sweeping.look_now()
         return facts
 
-    async def _release(self, job: JobId) -> int:
-        released = await asyncio.to_thread(self._host.tasks.release, job)
+    async def _release(self, uid: int, job: JobId) -> int:
+        released = await self._workers.run(uid, partial(self._host.tasks.release, job, by_uid=uid))
         self._sweeping.look_now()
         return released
 
@@ -269,12 +273,19 @@ def endpoint_of(settings: AgentSettings) -> Endpoint | None:
     """Where to dial and how, None without a scheduler. Raises ConfigurationError."""
     if settings.scheduler is None:
         return None
-    files = settings.tls.files()
-    if files is not None:
-        ca, certificate, key = files
-        return Endpoint(settings.scheduler, grpc.ssl_channel_credentials(ca, key, certificate))
+    if settings.tls.files() is not None:
+        return Endpoint(settings.scheduler, partial(_credentials, settings.tls))
     _demand_loopback(settings.scheduler, settings.tls)
     return Endpoint(settings.scheduler)
+
+
+def _credentials(tls: TlsSection) -> grpc.ChannelCredentials:
+    """What the files hold now. Raises ConfigurationError."""
+    files = tls.files()
+    if files is None:
+        raise AssertionError("the settings named files at start, and do not change")
+    ca, certificate, key = files
+    return grpc.ssl_channel_credentials(ca, key, certificate)
 
 
 def _demand_loopback(target: str, tls: TlsSection) -> None:

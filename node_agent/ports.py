@@ -23,6 +23,10 @@ class Clock(Protocol):
         ...
 
 
+class NotYoursError(Exception):
+    """Somebody else adopted this; the words say what."""
+
+
 class TaskSource(Protocol):
     """Which tasks there are and where they may run."""
 
@@ -37,12 +41,20 @@ class TaskSource(Protocol):
         """What a process tree or a cgroup looks like now, followed or not. Raises LookupError if it is not there."""
         ...
 
-    def adopt(self, job: JobId, *, pid: int | None = None, cgroup: str | None = None) -> TaskFacts:
-        """Follow a process tree or a cgroup under this name from now on. Raises LookupError or ValueError."""
+    def adopt(
+        self, job: JobId, *, process: ProcessRef | None = None, cgroup: str | None = None, by_uid: int = 0
+    ) -> TaskFacts:
+        """Follow a process tree or a cgroup under this name from now on, for this user.
+
+        Raises LookupError or ValueError; NotYoursError if somebody else adopted it, or something by this name.
+        """
         ...
 
-    def release(self, job: JobId) -> int:
-        """Stop following what was adopted under this name; returns how many tasks that were."""
+    def release(self, job: JobId, *, by_uid: int = 0) -> int:
+        """Stop following what this user adopted under this name, or anybody for root; returns how many tasks that were.
+
+        Raises NotYoursError if all of it was adopted by others.
+        """
         ...
 
 

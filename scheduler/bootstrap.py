@@ -17,7 +17,7 @@ from numaplace import __version__
 from numaplace.configuration import ConfigurationError
 from numaplace.model.address import is_loopback_host
 from numaplace.telemetry import events, keys
-from scheduler.rpc.server import Server, TlsFiles
+from scheduler.rpc.server import Renewal, Server, TlsFiles
 from scheduler.runtime.clock import SystemClock
 from scheduler.runtime.logbook import Logbook
 from scheduler.runtime.metrics import Metrics
@@ -41,6 +41,15 @@ def tls_files(settings: SchedulerSettings) -> TlsFiles | None:
             " or say --insecure if the network is trusted"
         )
     return None
+
+
+def _renewed(settings: SchedulerSettings) -> TlsFiles | None:
+    """The files for mTLS as they are now, None if they cannot be read."""
+    try:
+        return tls_files(settings)
+    except ConfigurationError as error:
+        log.warning(events.TLS_UNREADABLE, **{keys.ERROR: str(error)})
+        return None
 
 
 def is_loopback(listen: str) -> bool:
@@ -79,7 +88,8 @@ async def running(settings: SchedulerSettings) -> AsyncIterator[Running]:
     """A scheduler that serves; leaving the context drains it. Raises as :func:`serve` does."""
     tls = tls_files(settings)
     async with _shell(settings) as (shell, logbook, metrics):
-        server = Server(shell, logbook, settings.listen, tls)
+        renewal = None if tls is None else Renewal(tls, partial(_renewed, settings))
+        server = Server(shell, logbook, settings.listen, renewal)
         with _exported(settings, metrics) as metrics_port:
             async with _writing(shell):
                 await server.start()

@@ -15,7 +15,7 @@ import heapq
 from collections.abc import Iterator
 from math import inf
 
-from node_agent.core.desk import OWN_PREFIX, Desk, Limits
+from node_agent.core.desk import Desk, Limits
 from node_agent.core.detector import Detector, TaskAppeared
 from node_agent.core.events import (
     AbilitiesKnown,
@@ -40,7 +40,7 @@ from node_agent.core.events import (
 from node_agent.core.facts import Measured, Remembered
 from node_agent.core.followed import Followed, Surroundings
 from node_agent.core.orders import Orders
-from numaplace.model.ids import MoveId, TaskId
+from numaplace.model.ids import ALONE_PREFIX, MoveId, TaskId
 from numaplace.model.job import HomeChange
 from numaplace.model.move import MoveOrder, MoveOutcome
 from numaplace.model.residency import Residency
@@ -59,10 +59,12 @@ from numaplace.model.session import (
     Welcome,
 )
 from numaplace.model.topology import Topology
-from numaplace.model.worth import BUSY_RETRY_S, Action, HostCosts, judge
+from numaplace.model.worth import BUSY_RETRY_S, Action, HostCosts, Reason, judge
 
 ALONE_GRACE_S = 3.0
 """A scheduler that is away for less is not missed: its orders come after the reconnect."""
+
+_WAITS_FOR_LOAD = (Reason.TARGET_FULL, Reason.OTHERS_MOVING)
 
 
 class AgentCore:
@@ -106,6 +108,8 @@ class AgentCore:
             case PagesMeasured() | MeasuringFailed():
                 yield from self._take_pages(event, now_s)
             case LoadMeasured(load):
+                for task in self.tasks.values():
+                    task.hear_load(load, self.load, now_s)
                 self.load = load
                 yield Send(load)
             case AbilitiesKnown(abilities):
@@ -205,6 +209,7 @@ class AgentCore:
         order = self.orders.order(outcome.move)
         if order is not None and order.task in self.tasks:
             self.tasks[order.task].end_move(outcome, order.home, now_s)
+            self.tasks[order.task].hear_load(self.load, self.load, now_s)
         yield from self._desk.ended(outcome)
         for task in self.tasks.values():
             if task.judge_due_s < inf:
@@ -263,10 +268,11 @@ class AgentCore:
         around = Surroundings(self.topology, self.load, self._costs, open_moves, self._limits.movers_max)
         verdict = judge(task.situation(now_s, policy, around))
         task.judge_due_s = inf if verdict.not_before_s is None else verdict.not_before_s
+        task.waits_for_load = verdict.reason in _WAITS_FOR_LOAD
         if verdict.action is Action.MOVE and self.abilities.can_move:
             task.judge_due_s = now_s + BUSY_RETRY_S
             self._own_orders += 1
-            move = MoveId(f"{OWN_PREFIX}{self._instance}-{self._own_orders}")
+            move = MoveId(f"{ALONE_PREFIX}{self._instance}-{self._own_orders}")
             order = MoveOrder(move, task.facts.id, task.home.nodes, task.previous_home, task.home.version, policy)
             yield from self._desk.take(order, can_move=True)
 

@@ -20,7 +20,7 @@ from node_agent.core.events import (
 )
 from node_agent.core.followed import Followed
 from node_agent.core.orders import Orders
-from numaplace.model.ids import MoveId, TaskId
+from numaplace.model.ids import ALONE_PREFIX, MoveId, TaskId
 from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveState
 from numaplace.model.residency import Residency
 from numaplace.model.session import MoveAccepted
@@ -28,8 +28,6 @@ from numaplace.model.topology import Topology
 
 UNKNOWN_TASK = TaskId("unknown")
 """The task of an order that never arrived."""
-OWN_PREFIX = "alone-"
-"""Ids of orders that the agent gave itself begin so; no scheduler waits for their outcomes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +52,15 @@ class Desk:
         self._task = task
 
     def take(self, order: MoveOrder, *, can_move: bool) -> Iterator[Do]:
-        """An order came in: accept it, turn it down, or answer a repeated one as before."""
+        """An order came in: accept it, turn it down, or answer a repeated one as before.
+
+        Also one that ended in an earlier run and was acknowledged: a scheduler restored from a backup asks again.
+        """
         outcome = self.orders.outcome(order.id)
         if self.orders.is_open(order.id):
             yield Send(MoveAccepted(order.id))
         elif outcome is not None:
             yield Send(outcome)
-        elif self.orders.known(order.id):
-            return  # finished and acknowledged in an earlier run
         elif self._full:
             words = "too many orders are open, or their outcomes not acknowledged, on this host; it comes too early"
             yield Send(MoveOutcome(order.id, order.task, MoveState.REFUSED, words))
@@ -141,7 +140,7 @@ class Desk:
             yield from self.end_early(order, reason or "cancelled")
         elif outcome is not None:
             yield Send(outcome)
-        elif not self.orders.known(move):
+        else:
             never = MoveOutcome(move, UNKNOWN_TASK, MoveState.CANCELLED, "cancelled before it arrived")
             if self._full:
                 yield Send(never)
@@ -177,11 +176,11 @@ class Desk:
         yield JournalFinish(outcome)
         yield Send(outcome)
         yield Publish(outcome)
-        if outcome.move.startswith(OWN_PREFIX):
+        if outcome.move.startswith(ALONE_PREFIX):
             yield from self._forget_own()
 
     def _forget_own(self) -> Iterator[Do]:
-        own = [o.move for o in self.orders.unacknowledged if o.move.startswith(OWN_PREFIX)]
+        own = [o.move for o in self.orders.unacknowledged if o.move.startswith(ALONE_PREFIX)]
         for move in own[: max(0, len(own) - self._limits.own_outcomes_max)]:
             yield from self.acknowledge(move)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from numaplace.model.ids import Cpus, JobId, MoveId, NodeId, Nodes, TaskId
+from numaplace.model.ids import Cpus, JobId, NodeId, Nodes, TaskId
 from numaplace.model.job import Actor, ChangeSource, MemoryPolicy
 from numaplace.model.move import MoveOrder, MoveOutcome
 from numaplace.model.residency import Residency
@@ -84,12 +84,12 @@ class Room:
 class Remembered:
     """What an earlier run of the agent left in its journal.
 
-    Orders accepted and not finished, outcomes not acknowledged, ids of finished orders, the last policies, and
-    whether the kernel still is the same boot.
+    Orders accepted and not finished, outcomes not acknowledged, outcomes acknowledged (``finished``), oldest first,
+    the last policies, and whether the kernel still is the same boot.
     """
 
     open_moves: tuple[MoveOrder, ...] = ()
     outcomes: tuple[MoveOutcome, ...] = ()
-    finished: frozenset[MoveId] = frozenset()
+    finished: tuple[MoveOutcome, ...] = ()
     policies: PolicySet | None = None
     same_boot: bool = True

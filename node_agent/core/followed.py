@@ -14,7 +14,7 @@ from numaplace.model.policy import Policy
 from numaplace.model.residency import Residency
 from numaplace.model.session import HostLoad
 from numaplace.model.topology import Topology
-from numaplace.model.worth import BOUNCE_WINDOW_S, HostCosts, Situation
+from numaplace.model.worth import BOUNCE_WINDOW_S, HostCosts, Lacked, Situation
 
 CHANGES_KEPT = 64
 """Times of changes kept per task: more say nothing new about a burst."""
@@ -47,6 +47,7 @@ class Followed:
 
     ``measure_due_s`` is infinite while its pages are being located; ``asked`` says that somebody waits for it.
     ``judge_due_s``: when its drift is to be judged again while the agent is alone; infinite for not before it changes.
+    ``waits_for_load``: the last judgement may be another when the host's load has eased.
     """
 
     facts: TaskFacts
@@ -62,6 +63,8 @@ class Followed:
     locating_seconds: float = 0.0
     stuck: Mapping[LeftReason, int] = field(default_factory=dict)
     tried: tuple[Nodes, float] | None = None
+    lacked: Lacked | None = None
+    waits_for_load: bool = False
     judge_due_s: float = 0.0
 
     def change(self, change: HomeChange, now_s: float) -> None:
@@ -71,7 +74,7 @@ class Followed:
             self.changed_s = now_s
             self.changes_s.extend([now_s] * min(change.changes, CHANGES_KEPT))
         if change.home.version != self.home.version:
-            self.tried = None  # other nodes, or other mems that may allow what they forbade before
+            self.tried = self.lacked = None  # other nodes, or other mems that may allow what they forbade before
         self.home = change.home
         self.ask_measure(now_s + ORDER_WITHIN_S)
         self.judge_due_s = now_s
@@ -106,10 +109,22 @@ class Followed:
         """A move of it to this home ended: locate its pages anew, and do not try the same home again at once."""
         if outcome.state is not MoveState.SUPERSEDED and home == self.home.nodes:
             self.tried = (home, now_s)
+            full = outcome.left.get(LeftReason.TARGET_FULL, 0)
+            self.lacked = Lacked(full) if full else None
         self.ask_measure(now_s)
         self.judge_due_s = now_s
         if self.measured and outcome.residency.cells:
             self.measured = Measured(outcome.residency, self.measured.memory_policy, self.measured.policy_nodes)
+
+    def hear_load(self, load: HostLoad, before: HostLoad, now_s: float) -> None:
+        """The host's load is known anew: who waited for more room, or for others to rest, is judged again."""
+        free_bytes, free_before = load.free_at(self.home.nodes), before.free_at(self.home.nodes)
+        eased = load.others_pages_per_s < before.others_pages_per_s or (free_bytes or 0) > (free_before or 0)
+        fits = self.lacked is not None and self.lacked.fits(free_bytes)
+        if self.lacked is not None and not fits:
+            self.lacked = self.lacked.seen(free_bytes)
+        if fits or (eased and self.waits_for_load):
+            self.judge_due_s = now_s
 
     @property
     def residency(self) -> Residency:
@@ -151,6 +166,7 @@ class Followed:
             # What was stuck on the way to another home may lie at this one.
             stuck_bytes=0 if tried_s is None else sum(self.stuck.values()),
             tried_s=tried_s,
+            room_again=self.lacked is not None and self.lacked.fits(around.load.free_at(self.home.nodes)),
             free_bytes=around.load.free_bytes,
             others_pages_per_s=around.load.others_pages_per_s,
             costs=around.costs,

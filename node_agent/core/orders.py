@@ -55,13 +55,13 @@ class Orders:
         self._of_task: dict[TaskId, dict[MoveId, MoveOrder]] = {}
         self._active: dict[TaskId, MoveId] = {}
         self._unacknowledged: dict[MoveId, MoveOutcome] = {}
-        self._acknowledged: OrderedDict[MoveId, MoveOutcome | None] = OrderedDict()
+        self._acknowledged: OrderedDict[MoveId, MoveOutcome] = OrderedDict()
         self._remembered_max = remembered_max
 
-    def recall(self, finished: Iterable[MoveId], outcomes: Iterable[MoveOutcome]) -> None:
-        """Take over what the journal remembers of finished orders."""
-        for move in finished:
-            self._acknowledged[move] = None
+    def recall(self, finished: Iterable[MoveOutcome], outcomes: Iterable[MoveOutcome]) -> None:
+        """Take over what the journal remembers of finished orders, acknowledged and not."""
+        for outcome in finished:
+            self._acknowledged[outcome.move] = outcome
         for outcome in outcomes:
             self._acknowledged.pop(outcome.move, None)
             self._unacknowledged[outcome.move] = outcome
@@ -131,9 +131,7 @@ class Orders:
         if move in self._open:
             return " -> ".join(state.value for state in self._open[move].history)
         outcome = self.outcome(move)
-        if outcome is not None:
-            return f"ended as {outcome.state.value} ({outcome.words})"
-        return "ended in an earlier run" if self.known(move) else "never heard of"
+        return "never heard of" if outcome is None else f"ended as {outcome.state.value} ({outcome.words})"
 
     def known(self, move: MoveId) -> bool:
         """Whether this id was ever given to us, as far as we remember."""

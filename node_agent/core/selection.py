@@ -27,12 +27,16 @@ PROCESS = "process:"
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """A task that was asked for by name: a cgroup, or the trees below the processes ``roots``."""
+    """A task that was asked for by name: a cgroup, or the trees below the processes ``roots``.
+
+    ``by_uid``: who asked, and so who may release it.
+    """
 
     job: JobId
     task: TaskId
     cgroup: str = ""
     roots: frozenset[ProcessRef] = frozenset()
+    by_uid: int = 0
 
 
 @dataclass(frozen=True, slots=True)

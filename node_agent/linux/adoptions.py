@@ -80,6 +80,7 @@ def _encode(boot_id: str, adoptions: tuple[Adoption, ...]) -> bytes:
             "task": adoption.task,
             "cgroup": adoption.cgroup,
             "roots": sorted([ref.pid, ref.start_ticks] for ref in adoption.roots),
+            "by_uid": adoption.by_uid,
         }
         for adoption in adoptions
     ]
@@ -100,12 +101,13 @@ def _decode(data: bytes) -> tuple[str, tuple[Adoption, ...]]:
 
 
 def _adoption(row: object) -> Adoption:
-    if not isinstance(row, dict) or set(row) != {"job", "task", "cgroup", "roots"}:
+    if not isinstance(row, dict) or set(row) != {"job", "task", "cgroup", "roots", "by_uid"}:
         raise ValueError(f"no adoption: {str(row)[:80]}")
-    job, task, cgroup, roots = row["job"], row["task"], row["cgroup"], row["roots"]
-    if not all(isinstance(text, str) for text in (job, task, cgroup)) or not isinstance(roots, list):
+    job, task, cgroup, roots, by_uid = (row[key] for key in ("job", "task", "cgroup", "roots", "by_uid"))
+    texts = all(isinstance(text, str) for text in (job, task, cgroup))
+    if not texts or not isinstance(roots, list) or not isinstance(by_uid, int):
         raise ValueError(f"no adoption: {str(row)[:80]}")
-    return Adoption(JobId(job), TaskId(task), cgroup, frozenset(_ref(root) for root in roots))
+    return Adoption(JobId(job), TaskId(task), cgroup, frozenset(_ref(root) for root in roots), by_uid)
 
 
 def _ref(root: object) -> ProcessRef:

@@ -2,7 +2,7 @@
 
 /proc/vmstat counts AutoNUMA, kubelet, numad and us together. The tracepoint has the caller's thread with every count.
 Where tracefs is missing or denied, moves are accounted without this part, and the account says None. If events were
-lost, the counts are too low; then nothing is claimed either, for the moves under way.
+lost, the counts are too low; then nothing is claimed either, for the moves under way and for no others.
 """
 
 import re
@@ -13,10 +13,9 @@ from typing import Protocol
 from numaplace.kernel.errors import KernelCallError
 from numaplace.kernel.files import read_text
 from numaplace.kernel.trace_events import PagesMigrated
-from numaplace.kernel.tracefs import MIGRATE_PAGES, TraceInstance
+from numaplace.kernel.tracefs import MIGRATE_PAGES, TraceInstance, TraceReading
 from numaplace.model.move import MigrationCounters
 
-THREADS_KEPT_MAX = 4096
 _REASON = re.compile(r'\{ *([0-9]{1,3}), *"syscall_or_cpuset" *\}')
 READINGS_MAX = 64
 """So many buffers of trace text are read at once; more than a move leaves between two readings."""
@@ -45,48 +44,69 @@ class NoAttribution:
         return None
 
 
-class TraceAttribution:
-    """Counts by a trace instance of our own. Thread-safe."""
+class Events(Protocol):
+    """What is asked of a trace instance."""
 
-    def __init__(self) -> None:
-        """Make the instance; raises KernelCallError where that is not possible."""
-        self._instance = TraceInstance(purpose="moves")
-        try:
-            self._instance.enable(MIGRATE_PAGES, _by_system_call(self._instance.directory))
-        except BaseException:
-            self._instance.close()
-            raise
+    def read(self) -> TraceReading:
+        """The events that wait, without blocking; raises KernelCallError."""
+        ...
+
+    def close(self) -> None:
+        """Remove the instance."""
+        ...
+
+
+class TraceAttribution:
+    """Counts by a trace instance of our own. Thread-safe.
+
+    A thread is ours from its enrolment to its end. Each remembers how often something had been lost when it enrolled:
+    if it was more often since, the thread's move is the one whose counts cannot be known, and the next one's can.
+    """
+
+    def __init__(self, events: Events) -> None:
+        """Take over an instance in which the migrations of system calls, and nothing else, are enabled."""
+        self._events = events
         self._lock = threading.Lock()
-        self._threads: dict[int, None] = {}
+        self._threads: dict[int, int] = {}
         self._sums = [0] * 5
-        self._broken = False
+        self._losses = 0
 
     def enrol(self) -> None:
         """The calling thread's migrations are ours from now on."""
         with self._lock:
-            self._threads[threading.get_native_id()] = None
-            while len(self._threads) > THREADS_KEPT_MAX:
-                del self._threads[next(iter(self._threads))]
+            self._read()  # what was lost before is no loss to a move that begins now
+            self._threads[threading.get_native_id()] = self._losses
 
     def ours(self) -> MigrationCounters | None:
-        """All so far; None once events were lost."""
+        """All so far; None if some were lost since the calling thread enrolled."""
         with self._lock:
             self._read()
-            return None if self._broken else MigrationCounters(*self._sums)
+            lost = self._losses > self._threads.get(threading.get_native_id(), self._losses)
+            return None if lost else MigrationCounters(*self._sums)
 
     def _read(self) -> None:
+        # Asked before reading: what a thread that has ended did is in the buffer by then.
+        alive = {thread.native_id for thread in threading.enumerate()}
+        if not self._drain():
+            self._losses += 1
+        for tid in self._threads.keys() - alive:
+            del self._threads[tid]
+
+    def _drain(self) -> bool:
+        """Add up what waits; returns whether that was all that there was."""
+        whole = True
         for _ in range(READINGS_MAX):
             try:
-                reading = self._instance.read()
+                reading = self._events.read()
             except KernelCallError:
-                self._broken = True
-                return
-            self._broken |= reading.lost > 0
+                return False
+            whole = whole and not (reading.lost or reading.unreadable)
             for event in reading.events:
                 if isinstance(event, PagesMigrated) and event.context.actor_tid in self._threads:
                     self._add(event)
             if not reading.events:
-                return
+                return whole
+        return False
 
     def _add(self, event: PagesMigrated) -> None:
         counts = (event.succeeded, event.failed, event.thp_succeeded, event.thp_failed, event.thp_split)
@@ -94,7 +114,7 @@ class TraceAttribution:
 
     def close(self) -> None:
         """Remove the instance."""
-        self._instance.close()
+        self._events.close()
 
 
 def _by_system_call(instance: Path) -> str | None:
@@ -109,6 +129,15 @@ def _by_system_call(instance: Path) -> str | None:
 def open_attribution() -> TraceAttribution | NoAttribution:
     """Count ours by tracefs if that can be had, else not at all."""
     try:
-        return TraceAttribution()
+        instance = TraceInstance(purpose="moves")
     except KernelCallError:
         return NoAttribution()
+    try:
+        instance.enable(MIGRATE_PAGES, _by_system_call(instance.directory))
+    except KernelCallError:
+        instance.close()
+        return NoAttribution()
+    except BaseException:
+        instance.close()
+        raise
+    return TraceAttribution(instance)

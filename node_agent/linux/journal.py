@@ -16,7 +16,7 @@ from numaplace.model.move import MoveOrder, MoveOutcome
 from numaplace.model.session import PolicySet
 
 FINISHED_KEPT = 1024
-"""Ids of finished orders kept to recognise stale duplicates."""
+"""Finished orders kept, so that stale duplicates are answered with how they ended."""
 VERSION = 1
 LOCK_WAIT_S = 2.0
 """An agent that is just ending may still hold the journal for a moment."""
@@ -107,13 +107,13 @@ class SqliteJournal:
         self._boot_id = boot_id
         with self._explained(), self._transaction():
             earlier = self._fact("boot_id")
-            rows = self._db.execute("SELECT move, body, outcome, acknowledged FROM orders ORDER BY sequence").fetchall()
+            rows = self._db.execute("SELECT body, outcome, acknowledged FROM orders ORDER BY sequence").fetchall()
             policies = self._fact("policies")
         try:
             return Remembered(
-                open_moves=tuple(wire.from_bytes(MoveOrder, body) for _, body, outcome, _ in rows if outcome is None),
-                outcomes=tuple(wire.from_bytes(MoveOutcome, done) for _, _, done, acked in rows if done and not acked),
-                finished=frozenset(MoveId(move) for move, _, _, acked in rows if acked),
+                open_moves=tuple(wire.from_bytes(MoveOrder, body) for body, outcome, _ in rows if outcome is None),
+                outcomes=tuple(wire.from_bytes(MoveOutcome, done) for _, done, acked in rows if done and not acked),
+                finished=tuple(wire.from_bytes(MoveOutcome, done) for _, done, acked in rows if done and acked),
                 policies=wire.from_bytes(PolicySet, policies) if policies else None,
                 same_boot=earlier is None or earlier == boot_id.encode(),
             )

@@ -7,6 +7,8 @@ host and on the fake kernel: all it knows of either is `HostMemory`.
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 
 from node_agent.core.accounting import LASTING
 from node_agent.core.facts import Measured, ProcessRef
@@ -16,10 +18,11 @@ from node_agent.linux.crew import Crew
 from node_agent.linux.memory import HostMemory
 from node_agent.linux.one_move import OneMove
 from node_agent.linux.pins import StuckPages
-from node_agent.linux.residency import measure
+from node_agent.linux.residency import PROCESSES_OPEN_MAX, measure
 from node_agent.ports import MoveControl, MoveJob
+from numaplace.kernel.errors import Denied, ProcessGone
 from numaplace.model.ids import NodeId
-from numaplace.model.move import LeftReason, MoveOutcome
+from numaplace.model.move import LeftReason, MoveOutcome, MoveState
 from numaplace.model.session import Abilities, HostLoad
 
 MEASURED_MAX = 4096
@@ -110,6 +113,7 @@ class MemoryMover:
             moved_pages=self._count_ours,
         )
         outcome, measured = one.carry_out()
+        outcome = self._with_the_rest(outcome, job.task.processes)
         if measured is not None:
             self._keep(job.task.processes, measured)
             lasting = {reason: size for reason, size in outcome.left.items() if reason in LASTING}
@@ -119,6 +123,24 @@ class MemoryMover:
     def close(self) -> None:
         """Let the threads end, after the calls under way."""
         self._crew.close()
+
+    def _with_the_rest(self, outcome: MoveOutcome, processes: Sequence[ProcessRef]) -> MoveOutcome:
+        """The account with the processes that nobody looked at, because the task has too many."""
+        rest = processes[PROCESSES_OPEN_MAX:]
+        size = sum(self._resident_bytes(process) for process in rest)
+        if not size:
+            return outcome
+        state = MoveState.PARTIAL if outcome.state is MoveState.COMPLETED else outcome.state
+        words = f"{outcome.words}; {len(rest)} of its {len(processes)} processes were not looked at"
+        left = {**outcome.left, LeftReason.TOO_MANY_PROCESSES: size}
+        return replace(outcome, state=state, words=words, left=left)
+
+    def _resident_bytes(self, process: ProcessRef) -> int:
+        try:
+            with closing(self._host.open(process)) as memory:
+                return memory.resident_bytes()
+        except (ProcessGone, Denied):
+            return 0
 
     def _count_ours(self, pages: int) -> None:
         with self._lock:

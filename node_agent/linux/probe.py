@@ -38,6 +38,11 @@ LOCK_SHARE = 0.5
 ROUNDS = 3
 BATCH_PAGES = 512
 CHILD_S_MAX = 30.0
+"""A child that takes longer is killed, and the careful assumption stays."""
+ANSWER_CHARS_MAX = 64
+"""No answer of the child is longer; what is, is none."""
+WAIT_S_MAX = 1.0
+"""Whoever starts the agent waits no longer for what the probe finds: following is worth more than knowing all."""
 
 _CHILD = """
 import mmap, sys, threading, time
@@ -77,8 +82,8 @@ class TraitsProbe:
         if len(self._nodes) > 1:
             self._thread.start()
 
-    def wait(self, timeout_s: float = CHILD_S_MAX) -> KernelTraits:
-        """What was found, once it is."""
+    def wait(self, timeout_s: float = WAIT_S_MAX) -> KernelTraits:
+        """What was found, once it is, or what is known after this time."""
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         return self._traits
@@ -101,8 +106,11 @@ def probe(host: HostMemory, nodes: Sequence[NodeId]) -> KernelTraits:
     with subprocess.Popen(  # noqa: S603 - our own interpreter with our own words
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as child:
+        watchdog = threading.Timer(CHILD_S_MAX, child.kill)
+        watchdog.daemon = True
+        watchdog.start()
         try:
-            if child.stdin is None or child.stdout is None or child.stdout.readline().strip() != "ready":
+            if child.stdin is None or child.stdout is None or child.stdout.readline(ANSWER_CHARS_MAX) != "ready\n":
                 raise ValueError("the probe's child did not start")
             memory = host.open(ProcessRef(child.pid, read_identity(child.pid).start_ticks))
             try:
@@ -110,6 +118,7 @@ def probe(host: HostMemory, nodes: Sequence[NodeId]) -> KernelTraits:
             finally:
                 memory.close()
         finally:
+            watchdog.cancel()
             child.kill()
 
 
@@ -160,7 +169,10 @@ class _Probing:
         """The child's longest wait since it was last asked."""
         self._said_to.write("longest\n")
         self._said_to.flush()
-        return int(self._heard_from.readline()) / 1e9
+        answer = self._heard_from.readline(ANSWER_CHARS_MAX)
+        if not answer.endswith("\n"):
+            raise ValueError(f"the probe's child ended, or took more than {CHILD_S_MAX:.0f} s, or said {answer!r}")
+        return int(answer) / 1e9
 
     def _move(self, target: NodeId, threads: int) -> float:
         """Take all pages to a node; returns the seconds it took."""

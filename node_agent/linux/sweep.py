@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
-from node_agent.core.facts import Sweep, TaskFacts
+from node_agent.core.facts import ProcessRef, Sweep, TaskFacts
 from node_agent.core.rules import SelectionRules
 from node_agent.core.selection import CGROUP, SelectedTask, printable
 from node_agent.linux.adoptions import AdoptionFile
@@ -25,6 +25,7 @@ from node_agent.linux.threads import Mems, Threads
 from numaplace.kernel.cgroups import read_hierarchies
 from numaplace.kernel.errors import ProcessGone
 from numaplace.kernel.files import HOST, read_bytes, read_text
+from numaplace.kernel.procfs import read_stat
 from numaplace.model.ids import JobId, Nodes, TaskId
 from numaplace.model.topology import Topology
 
@@ -73,21 +74,23 @@ class TaskSweep:
         with self._lock:
             return self._sweep(structural=structural)
 
-    def adopt(self, job: JobId, *, pid: int | None = None, cgroup: str | None = None) -> TaskFacts:
+    def adopt(
+        self, job: JobId, *, process: ProcessRef | None = None, cgroup: str | None = None, by_uid: int = 0
+    ) -> TaskFacts:
         """See `TaskSource`; raises OSError too if it could not be written down, and is not followed then."""
         with self._lock:
-            if pid is not None and cgroup is None:
-                task = self._tasks.adopt_process(job, pid)
-            elif cgroup is not None and pid is None:
-                task = self._tasks.adopt_cgroup(job, cgroup)
+            if process is not None and cgroup is None:
+                task = self._tasks.adopt_process(job, process, by_uid)
+            elif cgroup is not None and process is None:
+                task = self._tasks.adopt_cgroup(job, cgroup, by_uid)
             else:
                 raise ValueError("adopt either a process or a cgroup")
             found = {facts.id: facts for facts in self._sweep(structural=True).tasks}
             name = TaskId(printable(task))
             if name in found:
                 return found[name]
-            if pid is not None:
-                raise ProcessGone("adopting", errno.ESRCH, pid)
+            if process is not None:
+                raise ProcessGone("adopting", errno.ESRCH, process.pid)
             # An empty cgroup: it becomes a task when somebody enters.
             path = task.removeprefix(CGROUP)
             return TaskFacts(name, job, "", (), 0, frozenset(), frozenset(), self._now_s(), cgroup=path)
@@ -98,14 +101,20 @@ class TaskSweep:
         alone = TaskList(SelectionRules(), host, AdoptionFile(None, ""))
         name = JobId(f"pid-{pid}" if pid is not None else (cgroup or "").rpartition("/")[2])
         try:
-            return TaskSweep(alone, host, self._read_topology, now_s=self._now_s).adopt(name, pid=pid, cgroup=cgroup)
+            process = None if pid is None else self._process(pid)
+            once = TaskSweep(alone, host, self._read_topology, now_s=self._now_s)
+            return once.adopt(name, process=process, cgroup=cgroup)
         except ProcessGone as error:
             raise LookupError(f"there is no process {pid}") from error
 
-    def release(self, job: JobId) -> int:
+    def _process(self, pid: int) -> ProcessRef:
+        """Whose pid it is now. Raises ProcessGone."""
+        return ProcessRef(pid, read_stat(pid, self._host.root, tid=pid).start_ticks)
+
+    def release(self, job: JobId, *, by_uid: int = 0) -> int:
         """See `TaskSource`; raises OSError if it could not be written down, and is still followed then."""
         with self._lock:
-            return self._tasks.release(job)
+            return self._tasks.release(job, by_uid)
 
     def _sweep(self, *, structural: bool) -> Sweep:
         at_s = self._now_s()

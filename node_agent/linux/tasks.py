@@ -23,6 +23,7 @@ from node_agent.core.selection import (
 )
 from node_agent.linux.adoptions import AdoptionFile
 from node_agent.linux.processes import Places, ProcessTable
+from node_agent.ports import NotYoursError
 from numaplace.kernel.cgroups import Cgroup, at_path
 from numaplace.kernel.errors import ProcessGone
 from numaplace.kernel.files import HOST
@@ -41,6 +42,7 @@ class Host:
     places: Places
     root: Path = HOST
     own_pids: frozenset[int] = frozenset({os.getpid()})
+    own_uid: int = os.geteuid()
     read_group: Callable[[int], int] = os.getpgid
 
 
@@ -93,53 +95,69 @@ class TaskList:
             self._select()
         return any(changed)
 
-    def adopt_process(self, job: JobId, pid: int) -> TaskId:
-        """Follow a process and its descendants under this name.
+    def adopt_process(self, job: JobId, ref: ProcessRef, by_uid: int = 0) -> TaskId:
+        """Follow a process and its descendants under this name; this process, not another one with its pid.
 
         Raises:
-            ProcessGone: there is no such process.
+            ProcessGone: there is no such process any more.
             ValueError: it is a thread, a kernel thread, or the agent itself.
+            NotYoursError: somebody else adopted it, or something by this name.
             OSError: it could not be written down, and is not followed.
         """
+        pid = ref.pid
         if read_status(pid, self._host.root).thread_group != pid:
             raise ValueError(f"{pid} is a thread; adopt its process")
         process = self._table.read_now(pid)
-        if process is None:
+        if process is None or process.ref != ref:
             raise ProcessGone("adopting", errno.ESRCH, pid)
         if process.kernel or pid in self._host.own_pids:
             raise ValueError(f"{pid} is {'a kernel thread' if process.kernel else 'the agent itself'}: never followed")
         task = process_task_id(process.ref)
-        self._adopt(Adoption(job, task, roots=frozenset({process.ref})))
+        self._adopt(Adoption(job, task, roots=frozenset({ref}), by_uid=by_uid))
         # Descendants that belonged to another adopted tree belong to this nearer one now.
-        for ref in self._descendants(process):
-            self._members.pop(ref, None)
+        for below in self._descendants(process):
+            self._members.pop(below, None)
         return task
 
-    def adopt_cgroup(self, job: JobId, path: str) -> TaskId:
+    def adopt_cgroup(self, job: JobId, path: str, by_uid: int = 0) -> TaskId:
         """Follow a cgroup and all below it under this name; it may be empty yet.
 
         Args:
             job: the name.
             path: from the top of the hierarchy with the cpusets, or the cgroup's directory on this host.
+            by_uid: who asks.
 
         Raises:
             ValueError: there is no such cgroup, or it is the top.
+            NotYoursError: somebody else adopted it, or something by this name.
             OSError: it could not be written down, and is not followed.
         """
         cgroup = self._find_cgroup(path)
         task = cgroup_task_id(cgroup.path)
-        self._adopt(Adoption(job, task, cgroup=cgroup.path))
+        self._adopt(Adoption(job, task, cgroup=cgroup.path, by_uid=by_uid))
         return task
 
-    def release(self, job: JobId) -> int:
-        """Forget what was adopted under this name; returns how many tasks that were. Raises OSError, unchanged."""
-        kept = {task: adoption for task, adoption in self._adoptions.items() if adoption.job != job}
-        released = len(self._adoptions) - len(kept)
-        if released:
-            self._store(kept)
-        return released
+    def release(self, job: JobId, by_uid: int = 0) -> int:
+        """Forget what this user adopted under this name; returns how many tasks that were.
+
+        Raises NotYoursError if all of it is others', OSError if it cannot be written down; unchanged then.
+        """
+        named = [adoption for adoption in self._adoptions.values() if adoption.job == job]
+        gone = {adoption.task for adoption in named if self._may_change(by_uid, adoption)}
+        if named and not gone:
+            raise NotYoursError(f"another user adopted {job}: they or root may release it")
+        if gone:
+            self._store({task: adoption for task, adoption in self._adoptions.items() if task not in gone})
+        return len(gone)
+
+    def _may_change(self, by_uid: int, adoption: Adoption) -> bool:
+        return by_uid in (0, self._host.own_uid, adoption.by_uid)
 
     def _adopt(self, adoption: Adoption) -> None:
+        for other in self._adoptions.values():
+            same = other.task == adoption.task or other.job == adoption.job
+            if same and not self._may_change(adoption.by_uid, other):
+                raise NotYoursError(f"another user adopted {other.task} as {other.job}")
         self._store({**self._adoptions, adoption.task: adoption})
 
     def _store(self, adoptions: dict[TaskId, Adoption]) -> None:

@@ -9,13 +9,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import grpc
 
 from node_agent.core.agent import AgentCore
 from node_agent.core.facts import Measured, ProcessRef, TaskFacts
+from node_agent.ports import NotYoursError
 from node_agent.rpc.peers import may_see
+from node_agent.rpc.workers import TooManyCallsError
 from numaplace import __version__, wire
 from numaplace.model.ids import JobId, MoveId, TaskId
 from numaplace.model.job import Home, HomeChange, Task
@@ -30,18 +32,23 @@ EVENTS_MAX = 1024
 OWNERS_MAX = 4096
 """Moves whose task's owner one watcher remembers; the events of an older one may go unseen by its owner."""
 
+Answer = TypeVar("Answer")
 Located = tuple[Measured, Mapping[LeftReason, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Hands:
-    """What the service asks of the rest of the agent. ``find`` and ``adopt`` raise LookupError or ValueError."""
+    """What the service of one uid asks of the rest of the agent.
+
+    ``find`` and ``adopt`` raise LookupError or ValueError, ``adopt`` and ``release`` NotYoursError, and all that wait
+    for the kernel TooManyCallsError. What is adopted is the process that was looked at, not its pid.
+    """
 
     now_s: Callable[[], float]
     connected: Callable[[], bool]
     find: Callable[[int | None, str | None], Awaitable[TaskFacts]]
     locate: Callable[[tuple[ProcessRef, ...]], Awaitable[Located]]
-    adopt: Callable[[JobId, int | None, str | None], Awaitable[TaskFacts]]
+    adopt: Callable[[JobId, ProcessRef | None, str | None], Awaitable[TaskFacts]]
     release: Callable[[JobId], Awaitable[int]]
 
 
@@ -118,7 +125,7 @@ class LocalService(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # gener
             await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, "name a task, a job, a cgroup or a pid")
         facts = self._followed(request) or await self._found(request.pid or None, request.cgroup or None, context)
         await self._demand(facts, context)
-        measured, stuck = await self._hands.locate(facts.processes)
+        measured, stuck = await _turn(self._hands.locate(facts.processes), context)
         task = self._described(facts, measured)
         return local_pb2.ShowTaskResponse(
             task=wire.task_to_proto(task),
@@ -136,18 +143,26 @@ class LocalService(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # gener
         if (pid is None) == (cgroup is None):
             await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, "name a pid or a cgroup")
         await self._demand_job(job, context)  # else its owner's policy would be ours, and its release not theirs
-        await self._demand(await self._found(pid, cgroup, context), context)
+        found = await self._found(pid, cgroup, context)
+        await self._demand(found, context)
+        process = next((ref for ref in found.processes if ref.pid == pid), None)
+        if process is None and pid is not None:
+            await _abort(context, grpc.StatusCode.NOT_FOUND, f"there is no process {pid} any more")
         try:
-            facts = await self._hands.adopt(job, pid, cgroup)
+            facts = await _turn(self._hands.adopt(job, process, cgroup), context)
+        except NotYoursError as error:
+            await _abort(context, grpc.StatusCode.PERMISSION_DENIED, str(error))
         except (LookupError, ValueError, OSError) as error:
             await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, str(error))
         return wire.task_to_proto(self._described(facts, None))
 
     async def Release(self, request: local_pb2.ReleaseRequest, context: "_Context") -> local_pb2.ReleaseResponse:
-        """Stop following what was adopted under this name."""
-        await self._demand_job(JobId(request.job), context)
+        """Stop following what the caller adopted under this name; root, what anybody did."""
         try:
-            return local_pb2.ReleaseResponse(released=await self._hands.release(JobId(request.job)))
+            released = await _turn(self._hands.release(JobId(request.job)), context)
+            return local_pb2.ReleaseResponse(released=released)
+        except NotYoursError as error:
+            await _abort(context, grpc.StatusCode.PERMISSION_DENIED, str(error))
         except OSError as error:
             await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, str(error))
 
@@ -181,7 +196,7 @@ class LocalService(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # gener
         if (pid is None) == (cgroup is None):
             await _abort(context, grpc.StatusCode.NOT_FOUND, "not followed here; name a pid or a cgroup instead")
         try:
-            return await self._hands.find(pid, cgroup)
+            return await _turn(self._hands.find(pid, cgroup), context)
         except (LookupError, ValueError, OSError) as error:
             await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
 
@@ -221,6 +236,14 @@ _Context = grpc.aio.ServicerContext[object, object]
 async def _abort(context: _Context, code: grpc.StatusCode, words: str) -> NoReturn:
     await context.abort(code, words)
     raise AssertionError("abort raises")
+
+
+async def _turn(asked: Awaitable[Answer], context: _Context) -> Answer:
+    """What was asked of the hands, or the end of the call if its user asks for too much at once."""
+    try:
+        return await asked
+    except TooManyCallsError as error:
+        await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
 
 
 class _Owners:

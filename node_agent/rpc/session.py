@@ -19,6 +19,7 @@ import structlog
 
 from node_agent.core.events import Event, SessionClosed, SessionOpened, Told
 from numaplace import wire
+from numaplace.configuration import ConfigurationError
 from numaplace.model.session import PROTOCOL, Hello, Instruction, Report, Snapshot, Welcome
 from numaplace.telemetry import events, keys
 from numaplace.v1 import session_pb2, session_pb2_grpc
@@ -47,10 +48,14 @@ _OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the scheduler listens, ``HOST:PORT``, and with which credentials; None is plaintext."""
+    """Where the scheduler listens, ``HOST:PORT``, and with which credentials; None is plaintext.
+
+    They are asked for at each dial, so that a renewed certificate needs no restart; ConfigurationError if they cannot
+    be had just now.
+    """
 
     target: str
-    credentials: grpc.ChannelCredentials | None = None
+    credentials: Callable[[], grpc.ChannelCredentials] | None = None
 
 
 class ProtocolError(Exception):
@@ -131,7 +136,11 @@ class SchedulerSession:
     async def _talk(self) -> str:
         """One session from the dial to its end; returns why it ended."""
         outbox = Outbox(self._outbox_max)
-        async with self._channel() as channel:
+        try:
+            dialled = self._channel()
+        except ConfigurationError as error:
+            return str(error)
+        async with dialled as channel:
             call = session_pb2_grpc.AgentSessionStub(channel).Session()
             parts = (outbox.watch(), self._listen(call, outbox), self._write(call, outbox))
             ends = [asyncio.create_task(part) for part in parts]
@@ -167,7 +176,7 @@ class SchedulerSession:
     def _channel(self) -> grpc.aio.Channel:
         if self._endpoint.credentials is None:
             return grpc.aio.insecure_channel(self._endpoint.target, options=_OPTIONS)
-        return grpc.aio.secure_channel(self._endpoint.target, self._endpoint.credentials, options=_OPTIONS)
+        return grpc.aio.secure_channel(self._endpoint.target, self._endpoint.credentials(), options=_OPTIONS)
 
 
 async def _next(call: _Call) -> Instruction | None:

@@ -9,8 +9,6 @@ UNREACHABLE = 3
 """Neither scheduler nor agent answers where it was looked for."""
 NOT_FOUND = 4
 """There is no such host, job, move, policy or process."""
-INTERRUPTED = 130
-"""Ctrl-C, as shells count it."""
 
 HELP = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 scheduler or agent unreachable, 4 no such thing."
 

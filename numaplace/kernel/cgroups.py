@@ -210,11 +210,6 @@ def read_pids(cgroup: Cgroup) -> list[int]:
     return _ids(cgroup, "cgroup.procs")
 
 
-def read_tids(cgroup: Cgroup) -> list[int]:
-    """Read the threads in a cgroup itself, ascending; raises as `read_pids`."""
-    return _ids(cgroup, "tasks" if cgroup.version == 1 else "cgroup.threads")
-
-
 def attach_process(cgroup: Cgroup, pid: int) -> None:
     """Move a whole process into a cgroup. With v1 `memory_migrate`, and on v2, its pages may follow at once.
 
@@ -224,11 +219,6 @@ def attach_process(cgroup: Cgroup, pid: int) -> None:
         KernelCallError: ENOSPC for a v1 cpuset without CPUs or nodes, EBUSY for a v2 one with controllers below it.
     """
     _attach(cgroup, "cgroup.procs", pid)
-
-
-def attach_thread(cgroup: Cgroup, tid: int) -> None:
-    """Move one thread into a cgroup; raises as `attach_process`."""
-    _attach(cgroup, "tasks" if cgroup.version == 1 else "cgroup.threads", tid)
 
 
 def _attach(cgroup: Cgroup, name: str, pid: int) -> None:

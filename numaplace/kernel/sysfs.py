@@ -6,13 +6,12 @@ returned by node id, never by position. Formats: Documentation/ABI/{stable,testi
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from numaplace.kernel.errors import KernelFormatError, Unsupported
+from numaplace.kernel.errors import KernelFormatError
 from numaplace.kernel.files import HOST, parse_int, read_cpus, read_int, read_nodes, read_text
-from numaplace.model.ids import CpuId, Cpus, NodeId, Nodes
+from numaplace.model.ids import Cpus, NodeId, Nodes
 
 _KIB = 1024
 _NODES = "sys/devices/system/node"
@@ -20,7 +19,6 @@ _CPUS = "sys/devices/system/cpu"
 _THP = "sys/kernel/mm/transparent_hugepage"
 _POOL = re.compile(r"hugepages-([0-9]{1,12})kB", re.ASCII)
 _MEMINFO = re.compile(r"Node ([0-9]{1,5}) ([^:]+): +([0-9]{1,20})( kB)?", re.ASCII)
-_TIER = re.compile(r"memory_tier([0-9]{1,9})", re.ASCII)
 _SYSCTL = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*", re.ASCII)
 
 
@@ -84,16 +82,6 @@ def read_node_cpus(node: NodeId, root: Path = HOST) -> Cpus:
 def read_online_cpus(root: Path = HOST) -> Cpus:
     """Read the online CPUs of the host; raises as `read_node_sets`."""
     return read_cpus(root / _CPUS / "online")
-
-
-def read_thread_siblings(cpu: CpuId, root: Path = HOST) -> Cpus:
-    """Read the online CPUs that share a core with this one, itself among them.
-
-    Raises:
-        Unsupported: the CPU is offline.
-        KernelFormatError: a list of another form.
-    """
-    return read_cpus(root / _CPUS / f"cpu{cpu}/topology/thread_siblings_list")
 
 
 def parse_distances(text: str, online: Nodes, source: str = "distance") -> dict[NodeId, int]:
@@ -194,20 +182,3 @@ def read_sysctl(name: str, root: Path = HOST) -> int:
     if not _SYSCTL.fullmatch(name):
         raise ValueError(f"not a path below /proc/sys: {name!r}")
     return read_int(root / "proc/sys" / name)
-
-
-def read_numa_balancing(root: Path = HOST) -> int:
-    """Read the mode of automatic NUMA balancing: bit 0 normal, bit 1 memory tiering; 0 where the kernel has none."""
-    try:
-        return read_sysctl("kernel/numa_balancing", root)
-    except Unsupported:
-        return 0
-
-
-def read_memory_tiers(root: Path = HOST) -> Mapping[int, Nodes]:
-    """Read the nodes of every memory tier by the tier's number, the lower the faster; none before Linux 6.1."""
-    tiers = root / "sys/devices/virtual/memory_tiering"
-    if not tiers.is_dir():
-        return {}
-    numbers = sorted(int(match[1]) for entry in tiers.iterdir() if (match := _TIER.fullmatch(entry.name)))
-    return {number: read_nodes(tiers / f"memory_tier{number}/nodelist") for number in numbers}

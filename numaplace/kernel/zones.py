@@ -96,8 +96,3 @@ def read_zones(root: Path = HOST) -> tuple[Zone, ...]:
 def headroom_pages(zones: Iterable[Zone], node: NodeId) -> int:
     """Return how many base pages a node can take before any of its zones falls to its high watermark."""
     return sum(zone.headroom for zone in zones if zone.node == node)
-
-
-def free_pages(zones: Iterable[Zone], node: NodeId) -> int:
-    """Return the free base pages of a node."""
-    return sum(zone.free for zone in zones if zone.node == node)

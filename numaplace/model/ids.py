@@ -23,5 +23,8 @@ TaskId = NewType("TaskId", str)
 MoveId = NewType("MoveId", str)
 """An order's id, chosen by whoever gives the order; an agent carries out each id once."""
 
+ALONE_PREFIX = "alone-"
+"""Ids of orders that an agent gave itself begin so; no scheduler waits for their outcomes."""
+
 Cpus = frozenset[CpuId]
 Nodes = frozenset[NodeId]

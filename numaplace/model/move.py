@@ -25,6 +25,7 @@ class LeftReason(Enum):
     KEPT_BY_POLICY = "kept-by-policy"
     DENIED = "denied"
     NOT_REACHED = "not-reached"
+    TOO_MANY_PROCESSES = "too-many-processes"
 
 
 REMEDY: Mapping[LeftReason, str] = {
@@ -50,6 +51,9 @@ REMEDY: Mapping[LeftReason, str] = {
     " no LSM or seccomp filter in the way.",
     LeftReason.NOT_REACHED: "The move ended before these pages were tried (cancelled, superseded, or the agent"
     " stopped); the next move takes them.",
+    LeftReason.TOO_MANY_PROCESSES: "The task has more processes than are looked at together, and the last started ones"
+    " were not: this is all that they have resident, wherever it lies. Make several tasks of it (a cgroup or an adopted"
+    " process each).",
 }
 
 
@@ -63,8 +67,9 @@ class Strategy(Enum):
 
 
 class MoveState(Enum):
-    """The life of an order on its host. All but the first three are final."""
+    """The life of an order: on its way to its host until the host says that it has it. All but four are final."""
 
+    ON_ITS_WAY = "on-its-way"
     ACCEPTED = "accepted"
     RUNNING = "running"
     CANCELLING = "cancelling"
@@ -78,7 +83,10 @@ class MoveState(Enum):
     @property
     def final(self) -> bool:
         """Whether nothing can follow."""
-        return self not in (MoveState.ACCEPTED, MoveState.RUNNING, MoveState.CANCELLING)
+        return self not in _UNDER_WAY
+
+
+_UNDER_WAY = (MoveState.ON_ITS_WAY, MoveState.ACCEPTED, MoveState.RUNNING, MoveState.CANCELLING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +120,7 @@ class MigrationCounters:
 class CounterAccount:
     """The counters' growth on the host during a move, and the part of it that the trace attributes to us.
 
-    ``ours`` is None where tracefs is missing: then only the host's sum is known.
+    ``ours`` is None where tracefs is missing, or lost events during the move: then only the host's sum is known.
     """
 
     host: MigrationCounters = MigrationCounters()

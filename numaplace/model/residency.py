@@ -1,6 +1,6 @@
 """Where a task's resident bytes lie: by node, page size and kind. Nothing here is measured; see node_agent.linux."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -43,15 +43,6 @@ class Residency:
     def of_nodes(cls, bytes_by_node: Mapping[NodeId, int]) -> "Residency":
         """Plain anonymous base pages by node: what tests and small examples need."""
         return cls({Cell(n, PageSize.BASE, PageKind.ANON): b for n, b in bytes_by_node.items() if b})
-
-    @classmethod
-    def total_of(cls, parts: Iterable["Residency"]) -> "Residency":
-        """The sum of several residencies, for instance of a task's processes."""
-        cells: dict[Cell, int] = {}
-        for part in parts:
-            for cell, size in part.cells.items():
-                cells[cell] = cells.get(cell, 0) + size
-        return cls(cells)
 
     @cached_property
     def by_node(self) -> Mapping[NodeId, int]:

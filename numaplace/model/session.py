@@ -6,7 +6,7 @@ A report is a fact about the host, an instruction is what the scheduler wants of
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from numaplace.model.ids import HostId, JobId, MoveId, NodeId, TaskId
+from numaplace.model.ids import HostId, JobId, MoveId, NodeId, Nodes, TaskId
 from numaplace.model.job import ChangeSource, HomeChange, Task
 from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveProgress
 from numaplace.model.policy import Policy
@@ -38,6 +38,12 @@ class HostLoad:
 
     free_bytes: Mapping[NodeId, int] = field(default_factory=dict)
     others_pages_per_s: float = 0.0
+
+    def free_at(self, nodes: Nodes) -> int | None:
+        """What these nodes can take together, in bytes; None if nothing is known."""
+        if not self.free_bytes:
+            return None
+        return sum(self.free_bytes.get(node, 0) for node in nodes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ The scheduler calls it with the cluster's view, an agent with its own when it is
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import pairwise
 
@@ -35,6 +35,7 @@ class Reason(Enum):
     ALREADY_MOVING = "already-moving"
     UNKNOWN_RESIDENCY = "unknown-residency"
     STUCK = "stuck"
+    MAY_NOT_MOVE = "agent-may-not-move"
     TOO_SMALL = "too-small"
     TOO_YOUNG = "too-young"
     SETTLING = "settling"
@@ -67,12 +68,36 @@ class HostCosts:
 
 
 @dataclass(frozen=True, slots=True)
+class Lacked:
+    """What the last move found no room for at home, and how much was free there at the least since then, if known."""
+
+    size_bytes: int
+    free_bytes: int | None = None
+
+    def seen(self, free_bytes: int | None) -> "Lacked":
+        """With another report of what is free; None tells nothing."""
+        known = [each for each in (self.free_bytes, free_bytes) if each is not None]
+        return replace(self, free_bytes=min(known, default=None))
+
+    def fits(self, free_bytes: int | None) -> bool:
+        """Whether what is free has grown by all that lacked.
+
+        That there is room by the watermarks is not enough: the kernel has just refused what the watermarks allowed.
+        """
+        if free_bytes is None or self.free_bytes is None:
+            return False
+        return free_bytes >= self.free_bytes + self.size_bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Situation:
     """All that a verdict stands on. Times in seconds on one monotonic clock.
 
     ``changed_s``: when the home last changed. ``recent_changes_s``: the times of changes within the last
     ``BOUNCE_WINDOW_S``. ``stuck_bytes``: known to be unmovable. ``free_bytes``: what each node can take above its
-    watermark. ``tried_s``: when the last move towards this same home ended, None if there was none.
+    watermark. ``tried_s``: when the last move towards this same home ended, None if there was none; ``room_again``: it
+    found home full, and by now that would fit, see :class:`Lacked`. ``may_not_move``: why the agent may not move pages
+    there, in words for a person; empty if it may.
     """
 
     task: Task
@@ -85,6 +110,7 @@ class Situation:
     moving: bool = False
     stuck_bytes: int = 0
     tried_s: float | None = None
+    room_again: bool = False
     free_bytes: Mapping[NodeId, int] = field(default_factory=dict)
     others_pages_per_s: float = 0.0
     costs: HostCosts = HostCosts()
@@ -92,6 +118,7 @@ class Situation:
     moves_on_host_max: int = 2
     moves_in_cluster: int = 0
     moves_in_cluster_max: int = 64
+    may_not_move: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +162,7 @@ def judge(s: Situation) -> Verdict:
     """The verdict on one task. Never raises; the same situation gives the same verdict."""
     remote = s.task.residency.remote_bytes(s.task.home.nodes, s.policy.kinds)
     movable = max(0, remote - s.stuck_bytes)
-    for check in (_forbidden, _nothing_to_do, _too_early, _no_room, _not_worth, _busy):
+    for check in (_forbidden, _nothing_to_do, _too_early, _no_room, _not_worth, _denied, _busy):
         verdict = check(s, remote, movable)
         if verdict is not None:
             return verdict
@@ -191,7 +218,7 @@ def _too_early(s: Situation, remote: int, movable: int) -> Verdict | None:
     if s.now_s < settled_s:
         reason = Reason.BOUNCING if _bursts(s.recent_changes_s) > BOUNCES_MAX else Reason.SETTLING
         return _wait(reason, settled_s, f"{len(s.recent_changes_s)} changes of late; waiting for quiet", remote)
-    if s.tried_s is not None and s.now_s < s.tried_s + RETRY_S:
+    if s.tried_s is not None and not s.room_again and s.now_s < s.tried_s + RETRY_S:
         words = f"a move to the same home just ended and left {_mib(movable)}"
         return _wait(Reason.TRIED, s.tried_s + RETRY_S, words, remote)
     if s.policy.mode is FollowMode.LATER and (s.now_s < s.changed_s + s.policy.later_s or s.moves_on_host > 0):
@@ -248,6 +275,12 @@ def gain_s(s: Situation, movable: int) -> float:
     slowdown = max(0.1, farthest / LOCAL_DISTANCE - 1)
     share = movable / max(1, s.task.residency.resident_bytes)
     return max(EXPECTED_LIFE_S, s.task.age_s) * share * slowdown * MEMORY_BOUND_SHARE
+
+
+def _denied(s: Situation, remote: int, _movable: int) -> Verdict | None:
+    if not s.may_not_move or s.policy.mode is FollowMode.OBSERVE:
+        return None
+    return _leave(Reason.MAY_NOT_MOVE, s.may_not_move, remote)
 
 
 def _busy(s: Situation, remote: int, _movable: int) -> Verdict | None:

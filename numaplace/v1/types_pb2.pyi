@@ -60,6 +60,7 @@ class MoveState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MOVE_STATE_SUPERSEDED: _ClassVar[MoveState]
     MOVE_STATE_REFUSED: _ClassVar[MoveState]
     MOVE_STATE_FAILED: _ClassVar[MoveState]
+    MOVE_STATE_ON_ITS_WAY: _ClassVar[MoveState]
 
 class Strategy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -85,6 +86,7 @@ class LeftReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LEFT_REASON_KEPT_BY_POLICY: _ClassVar[LeftReason]
     LEFT_REASON_DENIED: _ClassVar[LeftReason]
     LEFT_REASON_NOT_REACHED: _ClassVar[LeftReason]
+    LEFT_REASON_TOO_MANY_PROCESSES: _ClassVar[LeftReason]
 PAGE_SIZE_UNSPECIFIED: PageSize
 PAGE_SIZE_BASE: PageSize
 PAGE_SIZE_THP: PageSize
@@ -122,6 +124,7 @@ MOVE_STATE_CANCELLED: MoveState
 MOVE_STATE_SUPERSEDED: MoveState
 MOVE_STATE_REFUSED: MoveState
 MOVE_STATE_FAILED: MoveState
+MOVE_STATE_ON_ITS_WAY: MoveState
 STRATEGY_UNSPECIFIED: Strategy
 STRATEGY_MIGRATE_PAGES: Strategy
 STRATEGY_MOVE_PAGES: Strategy
@@ -141,6 +144,7 @@ LEFT_REASON_THP_WOULD_SPLIT: LeftReason
 LEFT_REASON_KEPT_BY_POLICY: LeftReason
 LEFT_REASON_DENIED: LeftReason
 LEFT_REASON_NOT_REACHED: LeftReason
+LEFT_REASON_TOO_MANY_PROCESSES: LeftReason
 
 class Node(_message.Message):
     __slots__ = ("id", "cpus", "memory_bytes", "distances")

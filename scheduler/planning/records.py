@@ -14,7 +14,7 @@ from numaplace.model.job import HomeChange, Task
 from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveProgress, MoveState
 from numaplace.model.session import Abilities, HostLoad
 from numaplace.model.topology import Topology
-from numaplace.model.worth import HostCosts, Verdict
+from numaplace.model.worth import HostCosts, Lacked, Verdict
 
 
 class TaskKey(NamedTuple):
@@ -72,12 +72,13 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """The last move of a task that ended: towards which home, how, and when."""
+    """The last move of a task that ended: towards which home, how, when, and what it found no room for."""
 
     home: Nodes
     version: int
     state: MoveState
     at_s: float
+    lacked: Lacked | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """From what the scheduler knows of a task to the one Situation that numaplace.model.worth judges, and the verdict.
 
-What worth cannot know is answered here: an agent that may not move pages at all, and a person who cancelled.
+What worth cannot know is answered here: a person who cancelled.
 """
 
 from dataclasses import dataclass, replace
@@ -43,6 +43,7 @@ def situation_of(candidate: Candidate, crowd: Crowd, limits: MoveLimits, now_s: 
         moving=candidate.moving,
         stuck_bytes=sum(record.stuck.values()) if _tried_this_home(record) else 0,
         tried_s=_tried_s(record),
+        room_again=_has_room_again(record, host),
         free_bytes=host.load.free_bytes,
         others_pages_per_s=host.load.others_pages_per_s,
         costs=host.costs,
@@ -50,6 +51,7 @@ def situation_of(candidate: Candidate, crowd: Crowd, limits: MoveLimits, now_s: 
         moves_on_host_max=limits.per_host_max,
         moves_in_cluster=crowd.in_cluster,
         moves_in_cluster_max=limits.in_cluster_max,
+        may_not_move=_may_not_move(host),
     )
 
 
@@ -67,18 +69,26 @@ def _tried_s(record: TaskRecord) -> float | None:
     return None if overtaken else tried.at_s
 
 
+def _has_room_again(record: TaskRecord, host: HostRecord) -> bool:
+    """Whether what the last move found no room for would fit by now."""
+    tried = record.tried
+    return tried is not None and tried.lacked is not None and tried.lacked.fits(host.load.free_at(tried.home))
+
+
 def verdict_on(candidate: Candidate, situation: Situation) -> Verdict:
-    """The verdict, with the answers that only the scheduler has put in place of an order."""
+    """The verdict, with the answer that only the scheduler has put in place of an order."""
     verdict = judge(situation)
     if verdict.action is not Action.MOVE:
         return verdict
     if candidate.record.held:
         return replace(verdict, action=Action.LEAVE, reason=Reason.TRIED, words=candidate.record.held)
-    if not candidate.host.abilities.can_move:
-        return replace(verdict, action=Action.LEAVE, reason=Reason.STUCK, words=_cannot_move(candidate.host))
     return verdict
 
 
-def _cannot_move(host: HostRecord) -> str:
-    remarks = "; ".join(host.abilities.remarks) or "it needs CAP_SYS_NICE and CAP_SYS_PTRACE"
-    return f"the agent on {host.id} may not move pages: {remarks}"
+def _may_not_move(host: HostRecord) -> str:
+    """Why the agent may not, and what to change; empty if it may."""
+    if host.abilities.can_move:
+        return ""
+    remarks = "; ".join(remark.rstrip(".") for remark in host.abilities.remarks)
+    why = remarks or "give it CAP_SYS_NICE and CAP_SYS_PTRACE, or run it as root"
+    return f"the agent on {host.id} may not move pages: {why}; once that is changed, start it again"

@@ -3,6 +3,9 @@
 Certificates name their owner in a URI: ``numaplace://host/NAME`` or ``numaplace://user/NAME`` (``numaplace-scheduler
 certs`` makes them). An agent speaks for the host of its certificate alone, and only users ask and order. Without TLS
 (loopback, or allowed in the configuration) anyone is anything.
+
+Whether there is TLS is what the server was started with, never what a connection seems to be: a call that ought to
+carry a certificate and does not is refused.
 """
 
 from dataclasses import dataclass
@@ -28,19 +31,24 @@ class Caller:
     names: frozenset[str] = frozenset()
 
 
-def caller_of(context: grpc.aio.ServicerContext[Request, Response]) -> Caller:
-    """Who calls."""
-    auth = context.auth_context()
-    if b"ssl" not in [bytes(value) for value in auth.get("transport_security_type", ())]:
+def caller_of(context: grpc.aio.ServicerContext[Request, Response], *, tls: bool) -> Caller:
+    """Who calls a server that was started with TLS or without. Raises RefusalError if TLS names nobody."""
+    if not tls:
         return Caller(secured=False)
-    names = (bytes(value).decode("utf-8", "replace") for value in auth.get(_SAN, ()))
-    return Caller(secured=True, names=frozenset(name.removeprefix(SCHEME) for name in names if name.startswith(SCHEME)))
+    auth = context.auth_context()
+    proven = b"ssl" in [bytes(value) for value in auth.get("transport_security_type", ())]
+    uris = (bytes(value).decode("utf-8", "replace") for value in auth.get(_SAN, ()))
+    names = frozenset(uri.removeprefix(SCHEME) for uri in uris if uri.startswith(SCHEME))
+    if not proven or not names:
+        words = f"no certificate with a {SCHEME} name was shown; make one with: numaplace-scheduler certs host or user"
+        raise RefusalError(grpc.StatusCode.UNAUTHENTICATED, "NO_IDENTITY", words)
+    return Caller(secured=True, names=names)
 
 
 def require_host(caller: Caller, host: HostId) -> None:
     """Raise RefusalError unless the caller may speak for this host."""
     if caller.secured and f"host/{host}" not in caller.names:
-        owners = ", ".join(sorted(caller.names)) or "nobody"
+        owners = ", ".join(sorted(caller.names))
         words = (
             f"the certificate is that of {owners}, not of host/{host};"
             f" make one with: numaplace-scheduler certs host {host}"

@@ -36,17 +36,18 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class _Service:
-    """What the services share."""
+    """What the services share; ``tls``: whether callers show certificates."""
 
-    def __init__(self, desk: Desk, observer: Observer) -> None:
+    def __init__(self, desk: Desk, observer: Observer, *, tls: bool) -> None:
         self._desk = desk
         self._observer = observer
+        self._tls = tls
         self._views = Views(desk.state, desk.clock)
 
     async def _answer(self, method: str, context: _Context, made: Callable[[], Awaitable[Answer]]) -> Answer:
         status = grpc.StatusCode.OK
         try:
-            require_user(caller_of(context))
+            require_user(caller_of(context, tls=self._tls))
             return await made()
         except (RefusalError, wire.WireError) as error:
             refusal = error if isinstance(error, RefusalError) else invalid(str(error))
@@ -223,8 +224,8 @@ def _of_parent(name: str) -> Callable[[Move], bool]:
 class Policies(_Service, numaplace_pb2_grpc.PoliciesServicer):  # type: ignore[misc] # generated code is untyped
     """Policies: the default, and those of single jobs."""
 
-    def __init__(self, desk: Desk, observer: Observer) -> None:
-        super().__init__(desk, observer)
+    def __init__(self, desk: Desk, observer: Observer, *, tls: bool) -> None:
+        super().__init__(desk, observer, tls=tls)
         self._one_update_at_a_time = asyncio.Lock()
 
     async def ListPolicies(self, request: pb.ListPoliciesRequest, context: _Context) -> pb.ListPoliciesResponse:

@@ -72,11 +72,12 @@ class AgentLine:
 
 
 class AgentSessions:
-    """The service that agents dial."""
+    """The service that agents dial; ``tls``: whether they show certificates."""
 
-    def __init__(self, desk: Desk, observer: Observer) -> None:
+    def __init__(self, desk: Desk, observer: Observer, *, tls: bool) -> None:
         self._desk = desk
         self._observer = observer
+        self._tls = tls
 
     async def Session(self, _requests: object, context: "_Context") -> None:
         """One agent's session, from its hello to its end."""
@@ -106,7 +107,7 @@ class AgentSessions:
         sequence, report = message
         if not isinstance(report, Hello) or sequence != 1:
             raise invalid("a session begins with hello, as message 1")
-        require_host(caller_of(context), report.host)
+        require_host(caller_of(context, tls=self._tls), report.host)
         return report
 
     async def _talk(self, session: SessionId, line: AgentLine, context: "_Context") -> None:

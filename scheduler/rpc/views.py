@@ -13,9 +13,8 @@ from scheduler.state.machine import SchedulerState
 EXPLAINED_MOVES_MAX = 20
 
 _STATES = {
-    # An order that has not reached its host is, for whoever asks, one that will be carried out.
-    Stage.PLANNED: MoveState.ACCEPTED,
-    Stage.SENT: MoveState.ACCEPTED,
+    Stage.PLANNED: MoveState.ON_ITS_WAY,
+    Stage.SENT: MoveState.ON_ITS_WAY,
     Stage.ACCEPTED: MoveState.ACCEPTED,
     Stage.RUNNING: MoveState.RUNNING,
 }

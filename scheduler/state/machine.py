@@ -10,7 +10,7 @@ Rules it keeps:
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from numaplace.model.ids import HostId, JobId
+from numaplace.model.ids import HostId, JobId, MoveId
 from numaplace.model.move import MoveState
 from numaplace.model.policy import FollowMode
 from numaplace.model.session import PolicySet
@@ -30,7 +30,7 @@ from scheduler.state.events import (
     PolicyDeleted,
     Tick,
 )
-from scheduler.state.instructions import ForgetPolicy, Instruction, SendTo, StorePolicy, WakeAt
+from scheduler.state.instructions import ForgetMoves, ForgetPolicy, Instruction, SendTo, StorePolicy, WakeAt
 from scheduler.state.judging import Judging
 from scheduler.state.orders import Orders
 from scheduler.state.reports import Reports
@@ -87,12 +87,13 @@ class SchedulerState:
             limits=self.limits,
         )
         self._wake_s: float | None = None
-        self._restore(restored, now_s)
+        self._surplus = tuple(self._restore(restored, now_s))
 
-    def _restore(self, restored: Restored, now_s: float) -> None:
+    def _restore(self, restored: Restored, now_s: float) -> Iterator[MoveId]:
+        """Take up what the store holds; gives what the history, if it is shorter by now, has no room for."""
         for move in restored.moves:
             if not move.open:
-                self.book.end(move)
+                yield from self.book.end(move)
                 continue
             self.book.add(move)
             if move.host not in self.world.hosts:
@@ -102,7 +103,9 @@ class SchedulerState:
     def handle(self, event: Event, now_s: float) -> list[Instruction]:
         """Take in one event at one time (monotonic seconds); returns what is to be done, in this order."""
         endings = self.book.endings
-        done = list(self._dispatch(event, now_s))
+        done: list[Instruction] = [ForgetMoves(self._surplus)] if self._surplus else []
+        self._surplus = ()
+        done += self._dispatch(event, now_s)
         for subject in self.agenda.take_due(now_s):
             done += self._look_at(subject, now_s)
         if self.book.endings != endings:

@@ -7,10 +7,10 @@ with words that say so. A host that gives an outcome after all corrects those wo
 from collections.abc import Iterator
 from dataclasses import replace
 
-from numaplace.model.ids import HostId, JobId, MoveId
+from numaplace.model.ids import ALONE_PREFIX, HostId, JobId, MoveId
 from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveProgress, MoveState
-from numaplace.model.session import AcknowledgeOutcome, CancelMove, MoveAccepted
-from numaplace.model.worth import Verdict
+from numaplace.model.session import AcknowledgeOutcome, CancelMove, HostLoad, MoveAccepted
+from numaplace.model.worth import Lacked, Verdict
 from scheduler.planning.records import Move, Stage, TaskRecord, Tried
 from scheduler.state.agenda import Agenda, OrderDue
 from scheduler.state.book import MoveBook
@@ -214,6 +214,7 @@ class Orders:
         self._world.concern(move.key)
 
     def _end_unknown(self, host: HostId, outcome: MoveOutcome, now_s: float) -> _Do:
+        """The end of an agent's own move, or a late one of an order that the history, or the store, has lost."""
         record = self._world.tasks_on(host).get(outcome.task)
         move = Move(
             id=outcome.move,
@@ -225,7 +226,7 @@ class Orders:
             created_s=now_s - outcome.seconds,
             ended_s=now_s,
             outcome=outcome,
-            by_agent_alone=True,
+            by_agent_alone=outcome.move.startswith(ALONE_PREFIX),
         )
         yield from self._close(move)
         yield from self._learn(move, outcome, now_s)
@@ -249,16 +250,18 @@ class Orders:
         record = self._world.task(move.key)
         if record is None:
             return
-        record = with_lesson(record, move)
+        record = with_lesson(record, move, host.load)
         if outcome.residency.cells:
             record = replace(record, task=replace(record.task, residency=outcome.residency), measured_s=now_s)
         self._world.put_task(record)
 
 
-def with_lesson(record: TaskRecord, move: Move | None) -> TaskRecord:
-    """The task with what its last move that ended has taught: that it was tried, and what cannot be moved."""
+def with_lesson(record: TaskRecord, move: Move | None, load: HostLoad) -> TaskRecord:
+    """The task with what its last move that ended has taught: that it was tried, what cannot be moved, what lacked."""
     if move is None or move.order is None or move.outcome is None or move.ended_s is None:
         return record
-    tried = Tried(move.order.home, move.order.home_version, move.outcome.state, move.ended_s)
+    full = move.outcome.left.get(LeftReason.TARGET_FULL, 0)
+    lacked = Lacked(full, load.free_at(move.order.home)) if full else None
+    tried = Tried(move.order.home, move.order.home_version, move.outcome.state, move.ended_s, lacked)
     stuck = {reason: size for reason, size in move.outcome.left.items() if reason in STUCK_FOR_GOOD}
     return replace(record, tried=tried, stuck=stuck)

@@ -11,8 +11,8 @@ from numaplace.model.ids import HostId, Nodes
 from numaplace.model.job import HomeChange, Task
 from numaplace.model.move import MoveOutcome, MoveProgress
 from numaplace.model.session import HostLoad, Measure, MoveAccepted, Report, ResidencyMeasured, Snapshot, TaskGone
-from numaplace.model.worth import BOUNCE_WINDOW_S, Reason
-from scheduler.planning.records import TaskKey, TaskRecord
+from numaplace.model.worth import BOUNCE_WINDOW_S, Lacked, Reason
+from scheduler.planning.records import TaskKey, TaskRecord, Tried
 from scheduler.state.agenda import Agenda, TaskDue
 from scheduler.state.book import MoveBook
 from scheduler.state.bounds import Bounds
@@ -105,7 +105,7 @@ class Reports:
         located = bool(task.residency.cells)
         if known is None:
             record = TaskRecord(host, task, now_s, now_s, measured_s=now_s if located else None)
-            record = with_lesson(record, self._book.latest_ended(record.key))
+            record = with_lesson(record, self._book.latest_ended(record.key), self._world.hosts[host].load)
         else:
             residency = task.residency if located else known.task.residency
             record = replace(known, task=replace(task, residency=residency), reported_s=now_s)
@@ -192,9 +192,20 @@ class Reports:
 
     def _load(self, host: HostId, load: HostLoad) -> None:
         self._world.put_host(replace(self._world.hosts[host], load=load))
-        for record in self._world.tasks_on(host).values():
+        for record in tuple(self._world.tasks_on(host).values()):
             if record.verdict is not None and record.verdict.reason in _WAITS_FOR_LOAD:
                 self._world.concern(record.key)
+            if record.tried is not None and record.tried.lacked is not None:
+                self._look_for_room(record, record.tried, record.tried.lacked, load)
+
+    def _look_for_room(self, record: TaskRecord, tried: Tried, lacked: Lacked, load: HostLoad) -> None:
+        """A move found its target full: try again at once when there is room, not only after a while."""
+        free_bytes = load.free_at(tried.home)
+        if not lacked.fits(free_bytes):
+            tried = replace(tried, lacked=lacked.seen(free_bytes))
+            self._world.put_task(replace(record, tried=tried), concerned=False)
+        elif record.verdict is not None and record.verdict.reason is Reason.TRIED:
+            self._world.concern(record.key)
 
 
 def _answer_is_due(record: TaskRecord, now_s: float) -> bool:

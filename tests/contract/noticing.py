@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from node_agent.core.detector import Detector, Seen, TaskAppeared
-from node_agent.core.facts import TaskFacts
+from node_agent.core.facts import ProcessRef, TaskFacts
 from node_agent.core.rhythm import Rhythm, matters
 from node_agent.core.rules import SelectionRules
 from node_agent.linux.sweep import TaskSweep, boot_clock_s, open_tasks
@@ -29,6 +29,7 @@ from node_agent.linux.watchers import WatcherChoice, open_watchers, see_everythi
 from node_agent.ports import Watcher
 from numaplace.kernel.cgroups import Cgroup, attach_process, read_hierarchies
 from numaplace.kernel.cpusets import write_cpus, write_mems
+from numaplace.kernel.procfs import read_stat
 from numaplace.model.cpuset import format_id_list, parse_cpus, parse_nodes
 from numaplace.model.ids import JobId, NodeId, TaskId
 from numaplace.model.job import ChangeSource, HomeChange
@@ -110,7 +111,8 @@ class Agent:
 
     def adopt(self, pid: int) -> TaskFacts:
         """Adopt a process and see it appear."""
-        facts = self.tasks.adopt(JobId("job"), pid=pid)
+        process = ProcessRef(pid, read_stat(pid, tid=pid).start_ticks)
+        facts = self.tasks.adopt(JobId("job"), process=process)
         self.settle()
         return facts
 

@@ -34,7 +34,7 @@ from node_agent.core.events import (
     Woke,
 )
 from node_agent.core.facts import Hint, Measured, ProcessRef, Remembered, Sweep, TaskFacts
-from node_agent.ports import MoveControl, MoveJob
+from node_agent.ports import MoveControl, MoveJob, NotYoursError
 from numaplace.model.ids import CpuId, JobId, MoveId, NodeId, Nodes, TaskId
 from numaplace.model.job import ChangeSource
 from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveState
@@ -128,7 +128,7 @@ class Driven:
         past = remembered or Remembered()
         self.accepted: dict[MoveId, MoveOrder] = {order.id: order for order in past.open_moves}
         self.finished: dict[MoveId, MoveOutcome] = {outcome.move: outcome for outcome in past.outcomes}
-        self.ended: Counter[MoveId] = Counter()
+        self.ended: Counter[MoveId] = Counter(outcome.move for outcome in past.finished)
         self.swept = False
 
     def tell(self, event: Event) -> list[Do]:
@@ -272,7 +272,7 @@ class FakeTasks:
         self._now_s = now_s
         self.tasks = {task.id: task for task in tasks}
         self.sweeps: list[bool] = []
-        self.adopted: dict[JobId, list[TaskId]] = {}
+        self.adopted: dict[JobId, list[tuple[TaskId, int]]] = {}
         self.fails: Exception | None = None
 
     def sweep(self, *, structural: bool) -> Sweep:
@@ -289,15 +289,24 @@ class FakeTasks:
                 return task
         raise LookupError(f"there is no {pid or cgroup}")
 
-    def adopt(self, job: JobId, *, pid: int | None = None, cgroup: str | None = None) -> TaskFacts:
+    def adopt(
+        self, job: JobId, *, process: ProcessRef | None = None, cgroup: str | None = None, by_uid: int = 0
+    ) -> TaskFacts:
         """See :class:`node_agent.ports.TaskSource`."""
-        found = self.find(pid=pid, cgroup=cgroup)
-        self.adopted.setdefault(job, []).append(found.id)
+        found = self.find(pid=None if process is None else process.pid, cgroup=cgroup)
+        if process is not None and process not in found.processes:
+            raise LookupError(f"there is no process {process.pid} any more")
+        self.adopted.setdefault(job, []).append((found.id, by_uid))
         return found
 
-    def release(self, job: JobId) -> int:
+    def release(self, job: JobId, *, by_uid: int = 0) -> int:
         """See :class:`node_agent.ports.TaskSource`."""
-        return len(self.adopted.pop(job, []))
+        named = self.adopted.get(job, [])
+        kept = [(task, owner) for task, owner in named if by_uid not in (0, owner)]
+        if named and len(kept) == len(named):
+            raise NotYoursError(f"another user adopted {job}")
+        self.adopted[job] = kept
+        return len(named) - len(kept)
 
 
 class FakeMover:
@@ -366,7 +375,7 @@ class FakeJournal:
     def __init__(self) -> None:
         self.open: dict[MoveId, MoveOrder] = {}
         self.outcomes: dict[MoveId, MoveOutcome] = {}
-        self.finished: set[MoveId] = set()
+        self.finished: dict[MoveId, MoveOutcome] = {}
         self.policies: PolicySet | None = None
         self.boot_id: str | None = None
         self.fails: Exception | None = None
@@ -375,7 +384,7 @@ class FakeJournal:
         """See :class:`node_agent.ports.Journal`."""
         same = self.boot_id in (None, boot_id)
         self.boot_id = boot_id
-        outcomes, finished = tuple(self.outcomes.values()), frozenset(self.finished)
+        outcomes, finished = tuple(self.outcomes.values()), tuple(self.finished.values())
         return Remembered(tuple(self.open.values()), outcomes, finished, self.policies, same)
 
     def accept(self, order: MoveOrder) -> None:
@@ -392,8 +401,8 @@ class FakeJournal:
     def acknowledge(self, move: MoveId) -> None:
         """See :class:`node_agent.ports.Journal`."""
         self._may_fail()
-        if self.outcomes.pop(move, None) is not None:
-            self.finished.add(move)
+        if (outcome := self.outcomes.pop(move, None)) is not None:
+            self.finished[move] = outcome
 
     def keep_policies(self, policies: PolicySet) -> None:
         """See :class:`node_agent.ports.Journal`."""

@@ -66,7 +66,7 @@ class Journal:
         return Remembered(
             open_moves=tuple(e.order for e in self.entries.values() if e.outcome is None and e.order is not None),
             outcomes=tuple(e.outcome for e in self.entries.values() if e.outcome and not e.acknowledged),
-            finished=frozenset(move for move, e in self.entries.items() if e.acknowledged),
+            finished=tuple(e.outcome for e in self.entries.values() if e.outcome and e.acknowledged),
             policies=self.policies,
             same_boot=self._boot_id in ("", boot_id),
         )

@@ -25,7 +25,8 @@ def bears_out(
         Reason.NEVER: policy.mode is FollowMode.NEVER,
         Reason.OBSERVE: policy.mode is FollowMode.OBSERVE,
         Reason.INTERLEAVED: task.memory_policy.spread_on_purpose and policy.keep_interleave,
-        Reason.STUCK: movable == 0 or not can_move,
+        Reason.STUCK: movable == 0,
+        Reason.MAY_NOT_MOVE: not can_move,
         Reason.TOO_SMALL: movable < least,
         Reason.NOT_WORTH_IT: True,
         Reason.TARGET_FULL: room < remote + host.slack_bytes,  # what is pinned need not be known before it was tried

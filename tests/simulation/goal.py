@@ -7,9 +7,8 @@ is the host's truth, and every followed task is home or has a reason that the tr
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from node_agent.core.desk import OWN_PREFIX
 from node_agent.core.followed import Surroundings
-from numaplace.model.ids import HostId, MoveId
+from numaplace.model.ids import ALONE_PREFIX, HostId, MoveId
 from numaplace.model.policy import Policy
 from numaplace.model.worth import Action, judge
 from scheduler.planning.records import TaskKey, TaskRecord
@@ -104,7 +103,7 @@ def _orders(world: "World") -> Iterator[str]:
 def _forgotten(world: "World", host: HostId, move: MoveId) -> bool:
     """Whether the agent had too many outcomes of its own orders to keep this one until somebody asks."""
     journal = next(site.journal for site in world.sites if site.host.id == host)
-    return move.startswith(OWN_PREFIX) and journal.entries[move].acknowledged
+    return move.startswith(ALONE_PREFIX) and journal.entries[move].acknowledged
 
 
 def _host(site: "Site", state: SchedulerState, world: "World") -> Iterator[str]:

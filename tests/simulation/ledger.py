@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from node_agent.core.desk import OWN_PREFIX, UNKNOWN_TASK
+from node_agent.core.desk import UNKNOWN_TASK
 from node_agent.core.events import JournalAccept, JournalFinish
 from node_agent.core.followed import Followed
-from numaplace.model.ids import HostId, MoveId, NodeId, TaskId
+from numaplace.model.ids import ALONE_PREFIX, HostId, MoveId, NodeId, TaskId
 from numaplace.model.job import HomeChange, Task
 from numaplace.model.move import MoveOrder, MoveOutcome, MoveState
 from numaplace.model.policy import FollowMode
@@ -182,7 +182,7 @@ class Ledger:
         if move.by_scheduler:
             book = self.book(move.host)
             # An agent that was alone for long forgets how the oldest of its own orders ended, even one that it told of.
-            forgotten = move.id.startswith(OWN_PREFIX) and move.id in book.outcomes
+            forgotten = move.id.startswith(ALONE_PREFIX) and move.id in book.outcomes
             _require(
                 move.id not in book.accepted or forgotten,
                 f"the scheduler writes an end of {move.id}, which its host has accepted",

@@ -15,6 +15,9 @@ from numaplace.model.residency import Residency
 from numaplace.model.session import Abilities, HostLoad
 from numaplace.model.topology import Node, Topology
 from numaplace.model.worth import Action, HostCosts, Reason, judge
+from scheduler.planning.records import Stage
+from tests.simulation.script import Script
+from tests.simulation.world import Options, World
 
 NODES = frozenset({NodeId(0), NodeId(1)})
 TOPOLOGY = Topology(tuple(Node(n, frozenset({CpuId(int(n))}), 1 << 30, {}) for n in sorted(NODES)))
@@ -25,6 +28,30 @@ TASK = TaskFacts(
 
 def _swept(core: AgentCore, at_s: float, *tasks: TaskFacts) -> list[Do]:
     return core.handle(Swept(Sweep(at_s, TOPOLOGY, tasks)), at_s)
+
+
+def test_a_scheduler_restored_from_a_backup_hears_how_its_orders_ended() -> None:
+    """An order sent again was met with silence if its outcome had been acknowledged in an earlier run of the agent."""
+    world = World(25, Options(hostile=False))
+    script, (site,) = Script(world), world.sites
+    world.store.default = Policy()
+    script.spawn()
+    site.start()
+    world.start_scheduler()
+    world.timeline.run_until(20.0)
+    script.repin()
+    world.timeline.run_until(60.0)
+    ((sent, move),) = world.store.moves.items()
+    ended = site.journal.entries[sent]
+    assert ended.acknowledged
+    assert site.agent is not None
+    assert world.scheduler is not None
+    site.agent.kill()
+    world.scheduler.kill()
+    world.store.moves[sent] = replace(move, stage=Stage.SENT, outcome=None, ended_s=None, progress=None)
+    world.timeline.run_until(120.0)
+    assert world.store.moves[sent].outcome == ended.outcome
+    assert "UNRESPONSIVE" not in "".join(world.trace.lines())
 
 
 def _agent() -> AgentCore:

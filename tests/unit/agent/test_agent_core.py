@@ -1,6 +1,8 @@
 """The agent's brain: facts and words in, instructions out. Rules, resumption, and following alone."""
 
 import sys
+from collections import Counter
+from dataclasses import replace
 from types import FrameType
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from node_agent.core.agent import ALONE_GRACE_S, AgentCore
-from node_agent.core.desk import OWN_PREFIX, Limits
+from node_agent.core.desk import Limits
 from node_agent.core.events import (
     AbilitiesKnown,
     Do,
@@ -17,6 +19,7 @@ from node_agent.core.events import (
     JournalPolicies,
     LoadMeasured,
     MeasuringFailed,
+    MoverEnded,
     MoverProgressed,
     PagesMeasured,
     Publish,
@@ -29,9 +32,9 @@ from node_agent.core.events import (
     Woke,
 )
 from node_agent.core.facts import Measured, Remembered, Sweep
-from numaplace.model.ids import JobId, MoveId, NodeId, TaskId
+from numaplace.model.ids import ALONE_PREFIX, JobId, MoveId, NodeId, TaskId
 from numaplace.model.job import HomeChange, MemoryPolicy, Task
-from numaplace.model.move import LeftReason, MoveProgress, MoveState
+from numaplace.model.move import LeftReason, MoveOutcome, MoveProgress, MoveState
 from numaplace.model.policy import FollowMode, Policy
 from numaplace.model.residency import Residency
 from numaplace.model.session import (
@@ -40,6 +43,7 @@ from numaplace.model.session import (
     CancelMove,
     HostLoad,
     Measure,
+    MoveAccepted,
     PolicySet,
     ResidencyMeasured,
     Resync,
@@ -282,12 +286,13 @@ def test_of_a_tasks_open_orders_only_the_newest_is_resumed() -> None:
 
 
 def test_resumed_outcomes_are_repeated_and_finished_ids_stay_finished() -> None:
-    """What the scheduler has not acknowledged is told again; what it has is never run again."""
-    agent = Driven(Remembered(outcomes=(outcome(order("m")),), finished=frozenset({MoveId("old")})))
+    """What the scheduler has not acknowledged is told again; what it has, if it asks; neither is ever run again."""
+    agent = Driven(Remembered(outcomes=(outcome(order("m")),), finished=(outcome(order("old")),)))
     agent.sweep(a=1)
     agent.tell(SessionOpened())
     assert [each.move for each in agent.core.snapshot(1.0).outcomes] == ["m"]
-    assert agent.told(order("old")) == []
+    assert agent.told(order("old")) == [Send(outcome(order("old")))]
+    assert agent.told(CancelMove(MoveId("old"), "not wanted")) == [Send(outcome(order("old")))]
     assert agent.running == {}
 
 
@@ -316,7 +321,7 @@ def test_alone_it_follows_after_the_grace_and_only_then() -> None:
     assert agent.running == {}
     agent.wait(0.02)
     assert [each.home for each in agent.running.values()] == [nodes(1)]
-    assert all(move.startswith(OWN_PREFIX) for move in agent.running)
+    assert all(move.startswith(ALONE_PREFIX) for move in agent.running)
 
 
 def test_a_session_in_time_ends_the_grace() -> None:
@@ -398,6 +403,35 @@ def test_alone_a_partial_move_is_tried_again_later_not_at_once() -> None:
             agent.located(agent.take_measured(), n0=GIB)
         assert agent.running == {}
     agent.wait(5)
+    assert len(agent.running) == 1
+
+
+def test_alone_a_target_that_was_full_is_tried_again_when_there_is_room() -> None:
+    """A report of the load that shows all that lacked ends the wait; one that shows less does not."""
+    agent = alone(a=0)
+    agent.sweep(a=1)
+    agent.wait(1)
+    (first,) = agent.running.values()
+    left = {LeftReason.TARGET_FULL: GIB}
+    agent.tell(MoverEnded(replace(outcome(first, MoveState.PARTIAL), left=left)))
+    agent.wait(2)
+    agent.located(agent.take_measured(), n0=GIB)
+    for free in (GIB, 0, GIB - 1):
+        agent.tell(LoadMeasured(HostLoad({NodeId(1): free})))
+        agent.wait(1)
+        assert agent.running == {}
+    agent.tell(LoadMeasured(HostLoad({NodeId(1): GIB + GIB // 2})))
+    assert len(agent.running) == 1
+
+
+def test_alone_who_waits_for_room_begins_with_the_report_of_it() -> None:
+    """A home without room is no target; nobody waits longer than until there is some."""
+    agent = alone(a=0)
+    agent.tell(LoadMeasured(HostLoad({NodeId(1): 0})))
+    agent.sweep(a=1)
+    agent.wait(1)
+    assert agent.running == {}
+    agent.tell(LoadMeasured(HostLoad({NodeId(1): 4 * GIB})))
     assert len(agent.running) == 1
 
 
@@ -525,7 +559,7 @@ class AgentMachine(RuleBasedStateMachine):
         self.agent.sweep(a=0, b=0)
         self.orders = 0
         self.accepted_ever: set[MoveId] = set()
-        self.ended_ever: set[MoveId] = set()
+        self.outcomes: dict[MoveId, MoveOutcome] = {}
 
     names = st.sampled_from("abc")
     homes = st.integers(0, 1)
@@ -559,8 +593,15 @@ class AgentMachine(RuleBasedStateMachine):
 
     @rule(back=st.integers(0, 5), name=names)
     def repeat(self, back: int, name: str) -> None:
-        """A duplicate, perhaps of long ago."""
-        self.agent.told(order(f"m{self.orders - back}", TaskId(f"cgroup:/{name}"), 1))
+        """A duplicate, perhaps of long ago: answered as before, whoever has acknowledged it in whichever run."""
+        self._note()
+        move = MoveId(f"m{self.orders - back}")
+        open_before = move in self.agent.accepted
+        told = self.agent.told(order(move, TaskId(f"cgroup:/{name}"), 1))
+        if open_before:
+            assert told[0] == Send(MoveAccepted(move))
+        elif move in self.outcomes:
+            assert told[0] == Send(self.outcomes[move])
 
     @rule(ahead=st.integers(-5, 1))
     def cancel(self, ahead: int) -> None:
@@ -602,24 +643,24 @@ class AgentMachine(RuleBasedStateMachine):
         remembered = Remembered(
             open_moves=tuple(before.accepted.values()),
             outcomes=tuple(before.finished.values()),
-            finished=frozenset(before.ended) - set(before.finished),
+            finished=tuple(self.outcomes[move] for move in before.ended if move not in before.finished),
             same_boot=same_boot,
         )
         self.agent = Driven(remembered)
         self.agent.core._instance = f"run{self.orders}-{len(self.accepted_ever)}-{before.now_s}"
         self.agent.now_s, self.agent.homes = before.now_s + 1, dict(before.homes)
-        self.agent.ended.update(dict.fromkeys(before.ended, 1))
+        self.agent.ended = Counter(dict.fromkeys(before.ended, 1))
         self.agent.sweep()
 
     def _note(self) -> None:
         self.accepted_ever |= set(self.agent.accepted)
-        self.ended_ever |= {do.outcome.move for do in self.agent.done if isinstance(do, JournalFinish)}
+        self.outcomes |= {do.outcome.move: do.outcome for do in self.agent.done if isinstance(do, JournalFinish)}
 
     @invariant()
     def accepted_orders_are_open_or_ended(self) -> None:
         """No accepted order is ever lost."""
         self._note()
-        assert self.accepted_ever <= self.ended_ever | set(self.agent.accepted)
+        assert self.accepted_ever <= set(self.outcomes) | set(self.agent.accepted)
 
     @invariant()
     def places_are_used(self) -> None:
@@ -644,7 +685,7 @@ class AgentMachine(RuleBasedStateMachine):
             agent.wait(5)
         assert all(task.measured for task in agent.core.tasks.values())
         self._note()
-        assert self.accepted_ever <= self.ended_ever
+        assert self.accepted_ever <= set(self.outcomes)
 
 
 AgentMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -54,7 +54,7 @@ def test_it_remembers_all_that_it_was_told(path: Path) -> None:
     ended = MoveOutcome(MoveId("m2"), T, MoveState.PARTIAL, "words", left={LeftReason.PINNED: 7}, seconds=1.5)
     with opened(path) as journal:
         empty = journal.remember(BOOT)
-        assert (empty.open_moves, empty.outcomes, empty.finished, empty.policies) == ((), (), frozenset(), None)
+        assert (empty.open_moves, empty.outcomes, empty.finished, empty.policies) == ((), (), (), None)
         for move in ("m1", "m2", "m3"):
             journal.accept(order(move))
         journal.finish(ended)
@@ -66,7 +66,7 @@ def test_it_remembers_all_that_it_was_told(path: Path) -> None:
         remembered = journal.remember(BOOT)
     assert remembered.open_moves == (order("m1"),)
     assert remembered.outcomes == (ended,)
-    assert remembered.finished == {"m3"}
+    assert remembered.finished == (outcome(order("m3")),)
     assert remembered.policies == policies
     assert remembered.same_boot
 
@@ -132,7 +132,7 @@ def test_old_finished_orders_are_pruned_and_nothing_else(path: Path) -> None:
         remembered = journal.remember(BOOT)
     assert [each.id for each in remembered.open_moves] == ["open"]
     assert [each.move for each in remembered.outcomes] == ["unacknowledged"]
-    assert remembered.finished == {f"m{n}" for n in range(50, FINISHED_KEPT + 50)}
+    assert [each.move for each in remembered.finished] == [f"m{n}" for n in range(50, FINISHED_KEPT + 50)]
 
 
 _WRITER = """
@@ -181,7 +181,7 @@ def test_it_survives_sigkill_at_any_moment(path: Path) -> None:
             remembered = journal.remember(BOOT)
         open_now = {int(each.id[1:]) for each in remembered.open_moves}
         outcomes = {int(each.move[1:]) for each in remembered.outcomes}
-        finished = {int(move[1:]) for move in remembered.finished}
+        finished = {int(each.move[1:]) for each in remembered.finished}
         recent = {n for n in told["acknowledged"] if n > max(told["accepted"]) - FINISHED_KEPT // 2}
         assert told["accepted"] - told["finished"] <= open_now | outcomes | finished, f"seed {seed}"
         assert told["finished"] - told["acknowledged"] <= outcomes | finished, f"seed {seed}"

@@ -5,8 +5,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from node_agent.core.facts import Measured, ProcessRef, TaskFacts
 from node_agent.rpc import local as local_module
 from node_agent.rpc.local import About, Hands, LocalService, Located, Publisher
 from node_agent.rpc.peers import PeerGate
+from node_agent.rpc.workers import TooManyCallsError
 from numaplace import wire
 from numaplace.model.ids import JobId, MoveId, NodeId, TaskId
 from numaplace.model.job import ChangeSource, Home, HomeChange
@@ -49,28 +52,33 @@ class Bench:
         self.tasks = FakeTasks(lambda: self.agent.now_s, *followed, UNFOLLOWED, ALICES_UNFOLLOWED)
         self.publisher = Publisher()
         self.fails: Exception | None = None
+        self.before_adopting: Callable[[], None] = lambda: None
         self.servers: list[grpc.aio.Server] = []
 
     async def _find(self, pid: int | None, cgroup: str | None) -> TaskFacts:
+        if isinstance(self.fails, TooManyCallsError):
+            raise self.fails
         return self.tasks.find(pid=pid, cgroup=cgroup)
 
     async def _locate(self, processes: tuple[ProcessRef, ...]) -> Located:
         size = GIB * len(processes)
         return Measured(Residency.of_nodes({NodeId(0): size, NodeId(1): size})), {LeftReason.PINNED: 4096}
 
-    async def _adopt(self, job: JobId, pid: int | None, cgroup: str | None) -> TaskFacts:
+    async def _adopt(self, by_uid: int, job: JobId, process: ProcessRef | None, cgroup: str | None) -> TaskFacts:
+        self.before_adopting()
         if self.fails is not None:
             raise self.fails
-        return self.tasks.adopt(job, pid=pid, cgroup=cgroup)
+        return self.tasks.adopt(job, process=process, cgroup=cgroup, by_uid=by_uid)
 
-    async def _release(self, job: JobId) -> int:
+    async def _release(self, by_uid: int, job: JobId) -> int:
         if self.fails is not None:
             raise self.fails
-        return self.tasks.release(job)
+        return self.tasks.release(job, by_uid=by_uid)
 
     def service(self, uid: int) -> LocalService:
         """The service as one uid sees it."""
-        hands = Hands(lambda: self.agent.now_s, lambda: True, self._find, self._locate, self._adopt, self._release)
+        adopt, release = partial(self._adopt, uid), partial(self._release, uid)
+        hands = Hands(lambda: self.agent.now_s, lambda: True, self._find, self._locate, adopt, release)
         return LocalService(uid, self.agent.core, hands, self.publisher, About("host", "scheduler:1"))
 
     async def serve(self, uid: int, path: Path) -> object:
@@ -251,14 +259,30 @@ def test_two_targets_are_one_the_last(tmp_path: Path) -> None:
 
 
 def test_others_jobs_are_not_released(tmp_path: Path) -> None:
-    """Alice cannot make the agent forget root's job."""
+    """Alice cannot make the agent forget what root adopted, though its processes be hers."""
 
     async def scenario() -> None:
         bench = Bench()
-        bench.tasks.adopted[JobId("a")] = [T]
+        bench.tasks.adopted[JobId("a")] = [(ALICES_UNFOLLOWED.id, 0)]
         async with bench.calling(tmp_path, ALICE) as stub:
             assert (await refused(stub.Release(local_pb2.ReleaseRequest(job="a"))))[0] is DENIED
         assert JobId("a") in bench.tasks.adopted
+
+    asyncio.run(scenario())
+
+
+def test_a_pid_that_changes_hands_in_between_is_not_adopted(tmp_path: Path) -> None:
+    """What is adopted is the process that was looked at, or nothing."""
+
+    async def scenario() -> None:
+        bench = Bench()
+        another = replace(ALICES_UNFOLLOWED, processes=(ProcessRef(78, 999),), uid=0)
+        bench.before_adopting = lambda: bench.tasks.tasks.update({another.id: another})
+        async with bench.calling(tmp_path, ALICE) as stub:
+            code, words = await refused(stub.Adopt(local_pb2.AdoptRequest(job="mine", pid=78)))
+        assert code is grpc.StatusCode.FAILED_PRECONDITION
+        assert "no process 78 any more" in words
+        assert bench.tasks.adopted == {}
 
     asyncio.run(scenario())
 
@@ -274,6 +298,23 @@ def test_an_adoption_that_fails_says_why(tmp_path: Path, error: Exception) -> No
             code, words = await refused(stub.Adopt(local_pb2.AdoptRequest(job="mine", pid=78)))
         assert code is grpc.StatusCode.FAILED_PRECONDITION
         assert str(error) in words
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "call", [("ShowTask", local_pb2.ShowTaskRequest(pid=78)), ("Adopt", local_pb2.AdoptRequest(job="mine", pid=78)),
+             ("Release", local_pb2.ReleaseRequest(job="mine"))]
+)  # fmt: skip
+def test_who_asks_for_too_much_at_once_is_told(tmp_path: Path, call: tuple[str, Any]) -> None:
+    """Not that there is no such process, but that it is too much."""
+
+    async def scenario() -> None:
+        bench = Bench()
+        bench.fails = TooManyCallsError("too much")
+        async with bench.calling(tmp_path, ALICE) as stub:
+            code, words = await refused(getattr(stub, call[0])(call[1]))
+        assert (code, words) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "too much")
 
     asyncio.run(scenario())
 

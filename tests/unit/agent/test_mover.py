@@ -7,6 +7,7 @@ import pytest
 
 from node_agent.core.pages import Backing
 from node_agent.core.strategy import KernelTraits
+from node_agent.linux.residency import PROCESSES_OPEN_MAX
 from node_agent.ports import MoveJob
 from numaplace.model.ids import CpuId, NodeId
 from numaplace.model.job import MemoryPolicy
@@ -63,6 +64,21 @@ def test_a_pinned_page_is_asked_once_and_remembered() -> None:
     again = move(host, [process], mover=mover)
     assert dict(again.left) == {LeftReason.PINNED: 10 * BASE}
     assert len(process.tried) == 10
+
+
+def test_processes_beyond_those_looked_at_together_are_in_the_account() -> None:
+    """A task of a thousand workers is never completed in silence about half of them."""
+    host = FakeHost.of_two()
+    processes = [host.start() for _ in range(PROCESSES_OPEN_MAX + 3)]
+    for process in processes:
+        host.map(process, [0] * 2)
+    mover, job = mover_of(host), MoveJob(order(on(1), on(0)), host.task(processes), host.topology())
+    outcome = mover.move(job, Control())
+    assert (outcome.state, outcome.moved_bytes) == (MoveState.PARTIAL, 2 * PROCESSES_OPEN_MAX * BASE)
+    assert dict(outcome.left) == {LeftReason.TOO_MANY_PROCESSES: 3 * 2 * BASE}
+    assert f"3 of its {len(processes)} processes were not looked at" in outcome.words
+    host.end(processes[-1])
+    assert mover.move(job, Control()).left == {LeftReason.TOO_MANY_PROCESSES: 2 * 2 * BASE}
 
 
 def test_a_pin_is_forgotten_after_a_while() -> None:

@@ -166,9 +166,8 @@ def test_nothing_is_kept_of_a_task_without_orders() -> None:
 
 
 def test_recall_takes_over_what_the_journal_remembers() -> None:
-    """Finished ids answer nothing, unacknowledged outcomes are repeated, and both are known."""
+    """Every finished order is known with its outcome, and only the unacknowledged ones are repeated."""
     orders = Orders()
-    orders.recall([MoveId("old"), M], [outcome(order("m"))])
-    assert orders.known(MoveId("old"))
-    assert orders.outcome(MoveId("old")) is None
+    orders.recall([outcome(order("old")), outcome(order("m"))], [outcome(order("m"))])
+    assert orders.outcome(MoveId("old")) == outcome(order("old"))
     assert [each.move for each in orders.unacknowledged] == ["m"]

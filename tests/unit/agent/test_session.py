@@ -11,6 +11,7 @@ from node_agent.core.events import Event, SessionClosed, SessionOpened, Told
 from node_agent.rpc import session as session_module
 from node_agent.rpc.session import Endpoint, SchedulerSession
 from numaplace import wire
+from numaplace.configuration import ConfigurationError
 from numaplace.model.ids import HostId, NodeId, TaskId
 from numaplace.model.session import (
     Abilities,
@@ -399,3 +400,30 @@ def test_back_off_doubles_to_its_bound_and_a_lasting_session_ends_it(monkeypatch
     assert len(pauses) == len(bounds)
     for pause, bound in zip(pauses, bounds, strict=True):
         assert bound / 2 <= pause <= bound
+
+
+def test_each_dial_asks_for_the_credentials_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A renewed certificate needs no restart, and one that is just being replaced costs one dial."""
+    monkeypatch.setattr(session_module, "BACKOFF_S_MIN", 0.001)
+    asked = 0
+    enough = asyncio.Event()
+
+    def credentials() -> grpc.ChannelCredentials:
+        nonlocal asked
+        asked += 1
+        if asked >= 4:
+            enough.set()
+        if asked % 2:
+            raise ConfigurationError("the key is not there")
+        return grpc.ssl_channel_credentials()
+
+    async def scenario() -> None:
+        session = SchedulerSession(Endpoint("127.0.0.1:1", credentials), HELLO, Core().tell)
+        running = asyncio.create_task(session.run())
+        async with asyncio.timeout(10):
+            await enough.wait()
+        assert not running.done()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scenario())

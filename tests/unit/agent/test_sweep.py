@@ -15,6 +15,7 @@ from node_agent.linux.adoptions import AdoptionFile
 from node_agent.linux.processes import Places
 from node_agent.linux.sweep import TaskSweep
 from node_agent.linux.tasks import Host, TaskList
+from node_agent.ports import NotYoursError
 from numaplace.kernel.cgroups import CgroupMount
 from numaplace.kernel.errors import ProcessGone
 from numaplace.model.ids import CpuId, JobId, NodeId, TaskId
@@ -108,7 +109,7 @@ class FakeHost:
     def sweeper(self, rules: SelectionRules | None = None, file: Path | None = None, boot_id: str = "b") -> TaskSweep:
         """An agent's sweep of this host."""
         mount = CgroupMount(self.cgroups, "/", 2, frozenset())
-        host = Host(Places(mount, mount), self.root, frozenset({AGENT}), lambda pid: pid)
+        host = Host(Places(mount, mount), self.root, frozenset({AGENT}), 0, lambda pid: pid)
         tasks = TaskList(rules or SelectionRules(), host, AdoptionFile(file, boot_id))
         return TaskSweep(tasks, host, self.topology, now_s=lambda: 1_000_000.0, get_affinity=self.affinity)
 
@@ -125,6 +126,9 @@ def seen(sweeper: TaskSweep, *, structural: bool = True) -> dict[str, TaskFacts]
 
 
 JOB = JobId("mine")
+P10, P11, P20 = (ProcessRef(pid, pid) for pid in (10, 11, 20))
+THE_AGENT = ProcessRef(AGENT, AGENT)
+ALICE, BOB = 1001, 1002
 
 
 def test_an_adopted_process_is_a_task_with_its_facts(host: FakeHost) -> None:
@@ -132,7 +136,7 @@ def test_an_adopted_process_is_a_task_with_its_facts(host: FakeHost) -> None:
     host.cgroup("/a", "0-3", "1")
     ref = host.process(10, cgroup="/a", start=500, tids=(11,))
     host.masks[11] = {2}
-    facts = host.sweeper().adopt(JOB, pid=10)
+    facts = host.sweeper().adopt(JOB, process=ref)
     assert facts == TaskFacts(
         TaskId("process:10@500"),
         JOB,
@@ -152,7 +156,7 @@ def test_a_light_sweep_sees_masks_mems_and_new_threads(host: FakeHost) -> None:
     directory = host.cgroup("/a", "0-3", "0")
     host.process(10, cgroup="/a")
     sweeper = host.sweeper()
-    task = sweeper.adopt(JOB, pid=10).id
+    task = sweeper.adopt(JOB, process=P10).id
     host.masks[10] = {3}
     (directory / "cpuset.mems.effective").write_text("0-1\n")
     facts = seen(sweeper, structural=False)[task]
@@ -170,7 +174,7 @@ def test_a_light_sweep_that_sees_other_cpus_looks_where_the_task_is_now(host: Fa
     host.cgroup("/b", "2-3", "1")
     host.process(10, cgroup="/a")
     sweeper = host.sweeper()
-    task = sweeper.adopt(JOB, pid=10).id
+    task = sweeper.adopt(JOB, process=P10).id
     host.process(10, cgroup="/b")
     host.masks[10] = {2, 3}
     facts = seen(sweeper, structural=False)[task]
@@ -184,7 +188,7 @@ def test_a_structural_sweep_sees_an_attachment_that_changes_no_cpus(host: FakeHo
     host.cgroup("/b", "0-3", "1")
     host.process(10, cgroup="/a")
     sweeper = host.sweeper()
-    task = sweeper.adopt(JOB, pid=10).id
+    task = sweeper.adopt(JOB, process=P10).id
     host.process(10, cgroup="/b")
     assert seen(sweeper)[task].mems == {1}
 
@@ -196,8 +200,8 @@ def test_a_cgroup_without_cpuset_files_obeys_its_nearest_ancestor(host: FakeHost
     host.process(10, cgroup="/a/b")
     host.process(20, cgroup="/../outside")
     sweeper = host.sweeper()
-    assert sweeper.adopt(JOB, pid=10).mems == {1}
-    assert sweeper.adopt(JOB, pid=20).mems == {0, 1}
+    assert sweeper.adopt(JOB, process=P10).mems == {1}
+    assert sweeper.adopt(JOB, process=P20).mems == {0, 1}
 
 
 def test_threads_and_processes_that_end_leave_and_the_task_with_the_last(host: FakeHost) -> None:
@@ -205,7 +209,7 @@ def test_threads_and_processes_that_end_leave_and_the_task_with_the_last(host: F
     host.process(10, tids=(11,))
     host.process(20, parent=10)
     sweeper = host.sweeper()
-    task = sweeper.adopt(JOB, pid=10).id
+    task = sweeper.adopt(JOB, process=P10).id
     assert len(seen(sweeper)[task].processes) == 2
     del host.masks[11]
     assert seen(sweeper, structural=False)[task].threads == 2
@@ -217,10 +221,13 @@ def test_threads_and_processes_that_end_leave_and_the_task_with_the_last(host: F
 
 def test_a_reused_pid_is_not_the_task(host: FakeHost) -> None:
     """Another start time is another process, and no sweep need have seen the pid free."""
-    host.process(10, start=5)
+    five = host.process(10, start=5)
     sweeper = host.sweeper()
-    sweeper.adopt(JOB, pid=10)
+    sweeper.adopt(JOB, process=five)
     host.process(10, start=6)
+    assert seen(sweeper) == {}
+    with pytest.raises(ProcessGone):
+        sweeper.adopt(JOB, process=five)  # what was looked at is gone; whoever has its pid now is somebody else
     assert seen(sweeper) == {}
 
 
@@ -228,7 +235,7 @@ def test_cpus_that_come_and_go_read_the_topology_anew_and_nothing_else_does(host
     """Reading the topology costs more than a sweep, so it is read when it changed; also in mid-sweep."""
     host.process(10)
     sweeper = host.sweeper()
-    sweeper.adopt(JOB, pid=10)
+    sweeper.adopt(JOB, process=P10)
     reads = host.topology_reads
     seen(sweeper)
     assert host.topology_reads == reads
@@ -283,13 +290,13 @@ def test_what_can_never_be_followed_is_refused(host: FakeHost) -> None:
     (host.root / "proc/10/status").write_text(STATUS.format(tgid=9, pid=10, ppid=1, mems="0"))
     sweeper = host.sweeper()
     with pytest.raises(ProcessGone):
-        sweeper.adopt(JOB, pid=11)
+        sweeper.adopt(JOB, process=P11)
     with pytest.raises(ValueError, match="is a thread"):
-        sweeper.adopt(JOB, pid=10)
+        sweeper.adopt(JOB, process=P10)
     with pytest.raises(ValueError, match="the agent itself"):
-        sweeper.adopt(JOB, pid=AGENT)
+        sweeper.adopt(JOB, process=THE_AGENT)
     with pytest.raises(ValueError, match="either"):
-        sweeper.adopt(JOB, pid=10, cgroup="/a")
+        sweeper.adopt(JOB, process=P10, cgroup="/a")
     with pytest.raises(ValueError, match="either"):
         sweeper.adopt(JOB)
 
@@ -300,7 +307,7 @@ def test_adoptions_survive_the_agent_and_the_first_process(host: FakeHost, tmp_p
     host.process(10)
     host.process(20, parent=10)
     first = host.sweeper(file=file)
-    task = first.adopt(JOB, pid=10).id
+    task = first.adopt(JOB, process=P10).id
     host.end(10)
     host.process(20, parent=1)
     assert set(seen(first)) == {task}
@@ -312,11 +319,45 @@ def test_adoptions_survive_the_agent_and_the_first_process(host: FakeHost, tmp_p
     assert json.loads(file.read_text())["adoptions"] == []
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_only_root_and_who_adopted_release(host: FakeHost, tmp_path: Path, *, restarted: bool) -> None:
+    """Whose processes they are, or become, does not matter; a restart of the agent changes nothing."""
+    file = tmp_path / "adoptions.json"
+    host.process(10)
+    host.process(20)
+    sweeper = host.sweeper(file=file)
+    for process in (P10, P20):
+        sweeper.adopt(JOB, process=process, by_uid=ALICE)
+    sweeper = host.sweeper(file=file) if restarted else sweeper
+    with pytest.raises(NotYoursError, match="another user"):
+        sweeper.release(JOB, by_uid=BOB)
+    assert len(seen(sweeper)) == 2
+    assert sweeper.release(JobId("other"), by_uid=BOB) == 0
+    assert sweeper.release(JOB, by_uid=ALICE) == 2
+    sweeper.adopt(JOB, process=P10, by_uid=ALICE)
+    assert sweeper.release(JOB, by_uid=0) == 1
+
+
+def test_nobody_adopts_what_another_did_nor_joins_their_job(host: FakeHost) -> None:
+    """Else an adoption of a task would be a release of it, and the policy of a job one's own."""
+    host.process(10)
+    host.process(20)
+    sweeper = host.sweeper()
+    sweeper.adopt(JOB, process=P10, by_uid=ALICE)
+    for job, process in ((JobId("bobs"), P10), (JOB, P20)):
+        with pytest.raises(NotYoursError, match="another user"):
+            sweeper.adopt(job, process=process, by_uid=BOB)
+    assert {facts.job for facts in seen(sweeper).values()} == {JOB}
+    sweeper.adopt(JobId("roots"), process=P10)
+    with pytest.raises(NotYoursError, match="another user"):
+        sweeper.release(JobId("roots"), by_uid=ALICE)
+
+
 def test_adoptions_of_another_boot_are_void(host: FakeHost, tmp_path: Path) -> None:
     """After a boot the pid belongs to somebody else."""
     file = tmp_path / "adoptions.json"
     host.process(10)
-    host.sweeper(file=file).adopt(JOB, pid=10)
+    host.sweeper(file=file).adopt(JOB, process=P10)
     assert seen(host.sweeper(file=file, boot_id="later")) == {}
 
 
@@ -333,13 +374,23 @@ def test_an_adopted_cgroup_that_is_removed_is_forgotten(host: FakeHost, tmp_path
     assert AdoptionFile(file, "b").load().adoptions == ()
 
 
+SAVED = '{"version": 1, "boot_id": "b", "adoptions": [{"job": "x"%s}]}'
+
+
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", '{"version": 2}', '{"version": 1, "boot_id": "b", "adoptions": [{"job": "x"}]}',
-     '{"version": 1, "boot_id": 3, "adoptions": []}',
-     '{"version": 1, "boot_id": "b", "adoptions": [{"job": "x", "task": "t", "cgroup": "", "roots": [[1, "2"]]}]}',
-     "\x00\xff"],
-)  # fmt: skip
+    [
+        "",
+        "{",
+        "[]",
+        '{"version": 2}',
+        '{"version": 1, "boot_id": 3, "adoptions": []}',
+        SAVED % "",
+        SAVED % ', "task": "t", "cgroup": "", "roots": [[1, "2"]], "by_uid": 0',
+        SAVED % ', "task": "t", "cgroup": "", "roots": [], "by_uid": "0"',
+        "\x00\xff",
+    ],
+)
 def test_a_damaged_file_is_put_aside_and_said(host: FakeHost, tmp_path: Path, content: str) -> None:
     """An agent that cannot read its adoptions starts all the same, and says what to do."""
     file = tmp_path / "adoptions.json"
@@ -355,7 +406,7 @@ def test_what_cannot_be_written_down_is_not_adopted(host: FakeHost, tmp_path: Pa
     host.process(10)
     sweeper = host.sweeper(file=tmp_path / "missing" / "adoptions.json")
     with pytest.raises(FileNotFoundError):
-        sweeper.adopt(JOB, pid=10)
+        sweeper.adopt(JOB, process=P10)
     assert seen(sweeper) == {}
 
 
@@ -364,7 +415,7 @@ def test_adoptions_come_back_from_the_file_as_they_were(tmp_path: Path) -> None:
     file = AdoptionFile(tmp_path / "a.json", "boot")
     adoptions = (
         Adoption(JOB, TaskId("process:1@2"), roots=frozenset({ProcessRef(1, 2), ProcessRef(3, 4)})),
-        Adoption(JOB, TaskId("cgroup:/ä b"), cgroup="/ä b"),
+        Adoption(JOB, TaskId("cgroup:/ä b"), cgroup="/ä b", by_uid=ALICE),
     )
     file.save(adoptions)
     assert file.load().adoptions == adoptions

@@ -138,7 +138,6 @@ def test_cpuset_of_a_v2_job(hosts: Path) -> None:
     assert cpusets.read_mems(job) == cpusets.read_effective_mems(job) == {0, 1}
     assert cpusets.read_memory_migrate(job)
     assert cgroups.read_pids(job) == [4242]
-    assert cgroups.read_tids(job) == [4242, 4243]
     assert cgroups.read_numa_stat(job, 4096)["anon"] == {0: 314572800, 1: 4096}
     some = read_pressure_file(job.directory / "memory.pressure").some
     assert some is not None
@@ -153,7 +152,6 @@ def test_cpuset_of_a_v1_job(hosts: Path) -> None:
     assert cpusets.read_effective_cpus(job) == {4, 5, 6, 7}
     assert cpusets.read_effective_mems(job) == {0, 4}
     assert cpusets.read_memory_migrate(job)
-    assert cgroups.read_tids(job) == [4242, 4243]
     memory = group_of(root, 4242, "memory")
     assert cgroups.read_numa_stat(memory, 4096)["hierarchical_total"] == {0: 3656 * 4096, 1: 344 * 4096}
 
@@ -217,8 +215,6 @@ def test_writes_use_the_kernels_lists(writable: Path) -> None:
     old = group_of(writable / "eight-nodes-with-gaps", 4242)
     cpusets.write_memory_migrate(old, migrate=False)
     assert not cpusets.read_memory_migrate(old)
-    cgroups.attach_thread(old, 4243)
-    assert (old.directory / "tasks").read_text() == "4243"
     cgroups.attach_process(job, 4242)
     assert (job.directory / "cgroup.procs").read_text() == "4242"
 
@@ -226,10 +222,9 @@ def test_writes_use_the_kernels_lists(writable: Path) -> None:
 def test_writer_itself_is_never_attached_by_mistake(writable: Path) -> None:
     """To the kernel pid 0 is the writer: an agent must not move itself for want of a pid."""
     job = group_of(writable / "two-nodes", 4242)
-    with pytest.raises(ValueError, match="writer"):
-        cgroups.attach_process(job, 0)
-    with pytest.raises(ValueError, match="writer"):
-        cgroups.attach_thread(job, -1)
+    for pid in (0, -1):
+        with pytest.raises(ValueError, match="writer"):
+            cgroups.attach_process(job, pid)
 
 
 def test_writes_refuse_an_event_loop(writable: Path) -> None:
@@ -306,7 +301,6 @@ def test_cgroup_of_this_host_takes_a_process(own_cgroup: Cgroup, sleeper: subpro
     cgroups.attach_process(own_cgroup, sleeper.pid)
     assert cgroups.cgroup_of(mount, sleeper.pid) == own_cgroup
     assert cgroups.read_pids(own_cgroup) == [sleeper.pid]
-    assert cgroups.read_tids(own_cgroup) == [sleeper.pid]
     with pytest.raises(ProcessGone):
         cgroups.attach_process(own_cgroup, gone)
     sleeper.kill()
@@ -321,7 +315,7 @@ def test_file_of_a_removed_cgroup_is_no_such_file(own_cgroup: Cgroup) -> None:
     inner.directory.mkdir()
     assert cgroups.read_pids(inner) == []
     inner.directory.rmdir()
-    for call in (cgroups.read_pids, cgroups.read_tids, cpusets.read_cpus):
+    for call in (cgroups.read_pids, cpusets.read_cpus):
         with pytest.raises(NoSuchFile):
             call(inner)
     with pytest.raises(NoSuchFile):

@@ -20,7 +20,6 @@ from numaplace.kernel import (
     numa_maps,
     procfs,
     psi,
-    smaps,
     status,
     sysfs,
     trace_events,
@@ -40,20 +39,10 @@ TRACE = (
     b"            bash-6512    [001] .....   811.692354: mm_migrate_pages: nr_succeeded=1 nr_failed=1"
     b" nr_thp_succeeded=2 nr_thp_failed=3 nr_thp_split=4 mode=M reason=r\n"
 )
-SMAPS = (
-    "7f0000000000-7f0000400000 rw-p 00000000 00:00 0 [heap]\nKernelPageSize: 4 kB\nRss: 4096 kB\nAnonymous: 4096 kB\n"
-    "Swap: 0 kB\nLocked: 4096 kB\nVmFlags: rd wr\n"
-)
-ROLLUP = (
-    "7f0000000000-7f0000400000 ---p 00000000 00:00 0 [rollup]\n"
-    "Rss: 1 kB\nPss: 1 kB\nAnonymous: 0 kB\nSwap: 0 kB\nLocked: 0 kB\n"
-)
 
 TEXTS: dict[str, tuple[Callable[[str], object], str]] = {
     "numa_maps": (lambda text: list(numa_maps.parse(text)), (JOB / "numa_maps").read_text()),
     "maps": (lambda text: list(maps.parse(text)), (JOB / "maps").read_text()),
-    "smaps": (lambda text: list(smaps.parse(text)), SMAPS),
-    "rollup": (smaps.parse_rollup, ROLLUP),
     "status": (status.parse_status, (JOB / "status").read_text()),
     "cgroup": (status.parse_cgroup_paths, "3:cpu,cpuacct:/a:b\n0::/x\n"),
     "mountinfo": (cgroups.parse_mounts, (HOSTS / "one-node/proc/self/mountinfo").read_text()),

@@ -1,4 +1,4 @@
-"""numa_maps, maps and smaps: every documented form, cut, with trailing text, and of this process."""
+"""numa_maps and maps: every documented form, cut, with trailing text, and of this process."""
 
 import ctypes
 import mmap
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from numaplace.kernel import maps, mempolicy, numa_maps, smaps
+from numaplace.kernel import maps, mempolicy, numa_maps
 from numaplace.kernel.errors import KernelFormatError, ProcessGone
 from numaplace.kernel.numa_maps import MappingPolicy
 from numaplace.kernel.pagemap import PAGE_BYTES
@@ -134,11 +134,6 @@ def test_numa_maps_of_this_process_agrees_with_the_kernel() -> None:
         assert sum(row.bytes_by_node.values()) >= length
         mapping = next(found for found in maps.read_maps(os.getpid()) if found.start <= start < found.end)
         assert (mapping.readable, mapping.writable, mapping.shared, mapping.name) == (True, True, False, "")
-        detail = next(
-            found for found in smaps.read_smaps(os.getpid()) if found.mapping.start <= start < found.mapping.end
-        )
-        assert detail.anonymous >= length
-        assert not detail.is_unmovable
         del hold
 
 
@@ -182,85 +177,14 @@ def test_maps_lines_of_another_form_are_refused(line: str) -> None:
         maps.parse_line(line)
 
 
-SMAPS = """\
-7f0000000000-7f0000400000 rw-p 00000000 00:00 0 {end}
-Size:               4096 kB
-KernelPageSize:        4 kB
-MMUPageSize:           4 kB
-Rss:                4096 kB
-Pss:                4096 kB
-Anonymous:          4096 kB
-AnonHugePages:      2048 kB
-Shared_Hugetlb:        0 kB
-Private_Hugetlb:       0 kB
-Swap:                  0 kB
-Locked:             4096 kB
-THPeligible:           1
-ProtectionKey:         0
-VmFlags: rd wr mr mw me lo ac {end}
-7f0000400000-7f0000500000 rw-s 00000000 00:06 9                          /dev/nvidia0
-KernelPageSize:        4 kB
-Rss:                   0 kB
-Anonymous:             0 kB
-Swap:                  0 kB
-Locked:                0 kB
-Fresh_Key:             1 kB
-VmFlags: rd wr io pf {end}
-""".format(end="")  # the kernel ends these lines with a blank
-
-
-def test_smaps_tells_sizes_and_what_cannot_move() -> None:
-    """Sizes are bytes; device memory is unmovable, locked memory is not; unknown keys are passed over."""
-    first, second = smaps.parse(SMAPS)
-    assert (first.rss, first.anonymous, first.anon_huge, first.locked) == (4 << 20, 4 << 20, 2 << 20, 4 << 20)
-    assert first.page_bytes == 4096
-    assert smaps.LOCKED_FLAG in first.flags
-    assert not first.is_unmovable
-    assert second.is_unmovable
-    assert second.mapping.name == "/dev/nvidia0"
-
-
-def test_no_cut_of_a_smaps_passes_for_more_than_it_is() -> None:
-    """Cut anywhere but after a mapping's flags it is refused."""
-    whole = {SMAPS.index("7f0000400000-7f00005"), len(SMAPS)}
-    for end in set(range(1, len(SMAPS))) - whole:
-        with pytest.raises(KernelFormatError):
-            list(smaps.parse(SMAPS[:end]))
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [("Rss:                4096 kB", "Rss: many kB"), ("VmFlags: rd", "VmFlags: rdwr"), ("Rss:", "7Rss:")],
-)
-def test_smaps_of_another_form_is_refused(old: str, new: str) -> None:
-    """A size that is none leaves its key missing; flags have two letters."""
-    with pytest.raises(KernelFormatError):
-        list(smaps.parse(SMAPS.replace(old, new, 1)))
-
-
-def test_rollup_of_this_process_has_its_resident_bytes() -> None:
-    """The rollup's Rss is in the order of what statm says, and a rollup is no smaps."""
-    rollup = smaps.read_rollup(os.getpid())
-    resident = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
-    assert resident // 2 < rollup.rss < resident * 2
-    assert rollup.anonymous > 0
-    with pytest.raises(KernelFormatError):
-        smaps.parse_rollup(SMAPS)
-    with pytest.raises(KernelFormatError):
-        smaps.parse_rollup("")
-
-
 def test_gone_process_has_no_mappings_to_read(gone: int) -> None:
     """All readers say that the process is gone."""
-    for reader in (numa_maps.read_numa_maps, maps.read_maps, smaps.read_smaps, smaps.read_rollup):
+    for reader in (numa_maps.read_numa_maps, maps.read_maps):
         with pytest.raises(ProcessGone):
             reader(gone)
 
 
 def test_zombie_has_no_mappings(zombie: int) -> None:
-    """A process without memory has none, and no rollup."""
+    """A process without memory has none."""
     assert numa_maps.read_numa_maps(zombie) == []
     assert maps.read_maps(zombie) == []
-    assert smaps.read_smaps(zombie) == []
-    with pytest.raises(ProcessGone):
-        smaps.read_rollup(zombie)

@@ -21,6 +21,7 @@ from numaplace.model.worth import (
     SETTLE_S_MAX,
     Action,
     HostCosts,
+    Lacked,
     Reason,
     Situation,
     judge,
@@ -75,6 +76,7 @@ CASES: dict[Reason, tuple[Action, Callable[[Situation], Situation]]] = {
     Reason.ALREADY_MOVING: (Action.LEAVE, _situation(moving=True)),
     Reason.UNKNOWN_RESIDENCY: (Action.WAIT, _situation(measured=False)),
     Reason.STUCK: (Action.LEAVE, _situation(stuck_bytes=400 * MIB)),
+    Reason.MAY_NOT_MOVE: (Action.LEAVE, _situation(may_not_move="give it CAP_SYS_NICE")),
     Reason.TOO_SMALL: (Action.LEAVE, _situation(stuck_bytes=397 * MIB)),
     Reason.TOO_YOUNG: (Action.WAIT, _policy(min_age_s=601.0)),
     Reason.SETTLING: (Action.WAIT, _situation(changed_s=999.99, recent_changes_s=(999.99,))),
@@ -87,6 +89,27 @@ CASES: dict[Reason, tuple[Action, Callable[[Situation], Situation]]] = {
     Reason.CLUSTER_BUSY: (Action.WAIT, _situation(moves_in_cluster=64)),
     Reason.TRIED: (Action.WAIT, _situation(tried_s=990.0)),
 }
+
+
+def test_room_again_ends_the_wait_after_a_move_that_found_none() -> None:
+    """The wait is for what only time may bring; room is seen."""
+    tried = replace(DRIFT, tried_s=990.0)
+    assert judge(tried).reason is Reason.TRIED
+    assert judge(replace(tried, room_again=True)).action is Action.MOVE
+
+
+@given(size=st.integers(1, 1 << 40), reports=st.lists(st.none() | st.integers(0, 1 << 40), min_size=1))
+def test_what_lacked_fits_only_where_that_much_was_freed(size: int, reports: list[int | None]) -> None:
+    """However large the room that the kernel refused, it does not count; nor does what nobody reported."""
+    lacked = Lacked(size)
+    assert not lacked.fits(1 << 50)
+    for free in reports:
+        lacked = lacked.seen(free)
+    known = [free for free in reports if free is not None]
+    assert not lacked.fits(None)
+    if known:
+        assert lacked.fits(min(known) + size)
+        assert not lacked.fits(min(known) + size - 1)
 
 
 @pytest.mark.parametrize("reason", Reason)

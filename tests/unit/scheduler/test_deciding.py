@@ -3,15 +3,16 @@
 from dataclasses import replace
 
 from numaplace.model.ids import JobId, NodeId, TaskId
-from numaplace.model.move import MoveOrder, MoveState
+from numaplace.model.move import LeftReason, MoveOrder, MoveState
 from numaplace.model.policy import MIB, FollowMode, Policy
 from numaplace.model.residency import Residency
 from numaplace.model.session import CancelMove, HostLoad, Measure, PolicySet, ResidencyMeasured, TaskGone
 from numaplace.model.worth import Action, Reason
 from scheduler.planning.records import MoveLimits
 from scheduler.state.bounds import Bounds
-from scheduler.state.events import MeasureRequested, PolicyChanged, PolicyDeleted
+from scheduler.state.events import MeasureRequested, PolicyChanged, PolicyDeleted, Tick
 from scheduler.state.instructions import ForgetMoves, ForgetPolicy, StorePolicy, WakeAt
+from scheduler.state.machine import Restored, SchedulerState
 from tests.unit.scheduler.scene import (
     GIB,
     Stage,
@@ -153,6 +154,22 @@ def test_full_target_waits_for_room() -> None:
     assert sent(stage.report(session, HostLoad({NodeId(0): GIB, NodeId(1): GIB})), MoveOrder)
 
 
+def test_target_that_a_move_found_full_is_tried_again_when_there_is_room() -> None:
+    """Not before what lacked was freed, so that it is not tried in vain again and again, and then at once."""
+    stage = Stage()
+    session = stage.join(make_task())
+    stage.report(session, home_change())
+    order = only(sent(stage.pass_time(1), MoveOrder))
+    stage.report(session, HostLoad({NodeId(0): GIB, NodeId(1): GIB}))
+    left = {LeftReason.TARGET_FULL: 300 * MIB}
+    residency = Residency.of_nodes({NodeId(0): 300 * MIB, NodeId(1): 100 * MIB})
+    stage.report(session, replace(outcome_of(order, MoveState.PARTIAL), left=left, residency=residency))
+    for free in (GIB, 200 * MIB, 80 * MIB, 379 * MIB):
+        assert not sent(stage.report(session, HostLoad({NodeId(0): GIB, NodeId(1): free})), MoveOrder)
+        assert reason_of(stage) is Reason.TRIED
+    assert sent(stage.report(session, HostLoad({NodeId(0): GIB, NodeId(1): 380 * MIB})), MoveOrder)
+
+
 def test_unknown_residency_is_asked_for_and_decided_on_arrival() -> None:
     """A task whose pages were never located is measured, not guessed at."""
     stage = Stage()
@@ -198,6 +215,25 @@ def test_history_is_bounded_and_the_store_told() -> None:
         stage.pass_time(60)
     assert list(stage.state.book.ended) == ids[2:]
     assert [m for f in of_kind(stage.log, ForgetMoves) for m in f.moves] == ids[:2]
+
+
+def test_history_that_is_shorter_than_the_stored_one_is_pruned_in_the_store_too() -> None:
+    """Whoever lowers the limit gets the space back, and nothing comes back with the next start."""
+    before = Stage()
+    session = before.join(make_task())
+    ids = []
+    for i in range(5):
+        order = before.order(session, home=(i + 1) % 2, version=i + 2)
+        ids.append(order.id)
+        before.report(session, outcome_of(order))
+        before.pass_time(60)
+    restored = Restored(tuple(before.state.book.ended.values()))
+    state = SchedulerState("later", before.now_s, restored, bounds=Bounds(history_max=2))
+    assert list(state.book.ended) == ids[3:]
+    assert [do for do in state.handle(Tick(), before.now_s) if isinstance(do, ForgetMoves)] == [
+        ForgetMoves(tuple(ids[:3]))
+    ]
+    assert not [do for do in state.handle(Tick(), before.now_s) if isinstance(do, ForgetMoves)]
 
 
 def test_gone_task_leaves_its_order_to_the_host() -> None:

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import datetime as dt
+import shutil
 import stat
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -14,6 +16,8 @@ from numaplace.model.move import MoveOrder
 from numaplace.v1 import numaplace_pb2 as pb
 from numaplace.v1 import numaplace_pb2_grpc
 from scheduler.certs import CertificateError, make_ca, make_host, make_scheduler, make_user
+from scheduler.rpc.errors import RefusalError
+from scheduler.rpc.identity import Caller, caller_of
 from tests.unit.scheduler.scene import home_change, make_snapshot, make_task
 from tests.unit.scheduler.service import Service, agent, dialled, service
 
@@ -95,6 +99,46 @@ def test_without_a_certificate_of_our_ca_nothing_is_said(folder: Path, tmp_path:
     asyncio.run(play())
 
 
+class Shown:
+    """A call whose connection carries these facts, as gRPC gives them."""
+
+    def __init__(self, **facts: list[bytes]) -> None:
+        self.facts = facts
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        """What gRPC knows of the peer."""
+        return self.facts
+
+
+SSL = [b"ssl"]
+URI = [b"numaplace://user/alice"]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"transport_security_type": [b"insecure"]},
+        {"x509_subject_alternative_name": URI},
+        {"transport_security_type": SSL},
+        {"transport_security_type": SSL, "x509_subject_alternative_name": [b"https://user/alice", b"alice"]},
+    ],
+)
+def test_with_tls_a_call_without_an_identity_is_refused(facts: dict[str, list[bytes]]) -> None:
+    """Whatever gRPC fails to tell never opens a door that TLS should keep."""
+    context: Any = Shown(**facts)
+    with pytest.raises(RefusalError) as caught:
+        caller_of(context, tls=True)
+    assert caught.value.status is grpc.StatusCode.UNAUTHENTICATED
+    assert caller_of(context, tls=False) == Caller(secured=False)
+
+
+def test_with_tls_the_certificate_names_the_caller() -> None:
+    """The names of ours in it, and no others."""
+    context: Any = Shown(transport_security_type=SSL, x509_subject_alternative_name=[*URI, b"DNS:other"])
+    assert caller_of(context, tls=True) == Caller(secured=True, names=frozenset({"user/alice"}))
+
+
 def test_only_users_ask_and_order(folder: Path, tmp_path: Path) -> None:
     """A host's certificate opens a session and nothing else."""
 
@@ -109,6 +153,35 @@ def test_only_users_ask_and_order(folder: Path, tmp_path: Path) -> None:
                         with pytest.raises(grpc.aio.AioRpcError) as caught:
                             await call
                         assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+    asyncio.run(play())
+
+
+def test_a_renewed_certificate_is_served_without_a_restart(folder: Path, tmp_path: Path) -> None:
+    """At the next handshake; while its files are missing or half replaced, the last good ones are."""
+    used, other = tmp_path / "used", tmp_path / "other"
+    shutil.copytree(folder, used)
+    make_ca(other, ["localhost"], NOW)
+    make_host(other, "h1", NOW)
+
+    async def play() -> None:
+        async with secured(used, tmp_path) as running:
+
+            async def is_served(authority: Path) -> bool:
+                try:
+                    async with agent(running.address, "h1", credentials=credentials(authority, "host-h1")):
+                        return True
+                except grpc.aio.AioRpcError:
+                    return False
+
+            assert (await is_served(folder), await is_served(other)) == (True, False)
+            (used / "ca.pem").unlink()
+            assert await is_served(folder)
+            (used / "ca.pem").write_bytes((other / "ca.pem").read_bytes())
+            (used / "scheduler.pem").write_bytes((other / "scheduler.pem").read_bytes())
+            assert await is_served(folder)
+            (used / "scheduler.key").write_bytes((other / "scheduler.key").read_bytes())
+            assert (await is_served(folder), await is_served(other)) == (False, True)
 
     asyncio.run(play())
 

@@ -9,6 +9,7 @@ from numaplace.model.residency import Residency
 from numaplace.model.session import AcknowledgeOutcome, CancelMove, Measure, MoveAccepted
 from scheduler.planning.records import Move
 from scheduler.planning.records import Stage as MoveStage
+from scheduler.state.bounds import Bounds
 from scheduler.state.events import CancelRequested
 from scheduler.state.instructions import CloseCause, CloseSession, Fault, FaultKind, SendTo, StoreOrder, StoreOutcome
 from scheduler.state.machine import Restored
@@ -239,6 +240,19 @@ def test_outcome_of_a_move_made_alone_is_kept_and_acknowledged() -> None:
     done = stage.report(session, outcome)
     assert only(of_kind(done, StoreOutcome)).move.by_agent_alone
     assert only(sent(done, AcknowledgeOutcome)).move == "alone-7"
+
+
+def test_late_outcome_of_an_order_that_is_forgotten_is_not_the_agents_own() -> None:
+    """An order of this scheduler, or of one whose store was lost, was never decided by the agent alone."""
+    stage = Stage(bounds=Bounds(history_max=1))
+    session = stage.join(make_task())
+    first = stage.order(session)
+    stage.report(session, outcome_of(first))
+    stage.pass_time(60)
+    stage.report(session, outcome_of(stage.order(session, home=0, version=3)))
+    assert stage.state.book.find(first.id) is None
+    move = only(of_kind(stage.report(session, outcome_of(first)), StoreOutcome)).move
+    assert (move.id, move.by_agent_alone) == (first.id, False)
 
 
 def test_acceptance_of_an_unknown_order_is_a_fault_and_ignored() -> None:

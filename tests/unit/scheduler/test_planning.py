@@ -6,7 +6,7 @@ import pytest
 
 from numaplace.model.ids import HostId
 from numaplace.model.move import LeftReason, MoveState
-from numaplace.model.policy import MIB, Policy
+from numaplace.model.policy import MIB, FollowMode, Policy
 from numaplace.model.session import Abilities, HostLoad
 from numaplace.model.worth import Action, Reason
 from scheduler.planning.choose import decide
@@ -78,8 +78,10 @@ def test_agent_that_cannot_move_gets_no_order_and_says_why() -> None:
     host = replace(candidate.host, abilities=Abilities(can_move=False, remarks=("needs CAP_SYS_NICE",)))
     candidate = replace(candidate, host=host)
     verdict = verdict_on(candidate, situation_of(candidate, Crowd(0, 0), MoveLimits(), NOW_S))
-    assert verdict.action is Action.LEAVE
-    assert "CAP_SYS_NICE" in verdict.words
+    assert (verdict.action, verdict.reason) == (Action.LEAVE, Reason.MAY_NOT_MOVE)
+    assert "needs CAP_SYS_NICE; once that is changed, start it again" in verdict.words
+    watched = replace(candidate, policy=replace(candidate.policy, mode=FollowMode.OBSERVE))
+    assert judged(watched) is Reason.OBSERVE
 
 
 def test_what_was_stuck_towards_another_home_does_not_count() -> None:

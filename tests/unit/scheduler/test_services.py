@@ -107,9 +107,10 @@ def test_moves_are_watched_listed_explained_and_ended(tmp_path: Path) -> None:
             await watch.initial_metadata()
             await hand.say(home_change())
             order = await hand.hear(MoveOrder)
-            assert (await watch.read()).order.id == order.id
+            sent = wire.move_from_proto(await watch.read())
+            assert (sent.id, sent.state) == (order.id, MoveState.ON_ITS_WAY)
             await hand.say(MoveAccepted(order.id))
-            await watch.read()
+            assert wire.move_from_proto(await watch.read()).state is MoveState.ACCEPTED
             opened = (await moves.ListMoves(pb.ListMovesRequest(only_open=True, parent="hosts/h1"))).moves
             assert [move.name for move in opened] == [f"moves/{order.id}"]
             await hand.say(outcome_of(order))

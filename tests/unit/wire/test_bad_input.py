@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numaplace import wire
 from numaplace.model.ids import JobId, MoveId, NodeId, TaskId
 from numaplace.model.job import Home, Task
-from numaplace.model.move import MoveOrder, MoveOutcome, MoveState
+from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveState
 from numaplace.model.policy import Policy
 from numaplace.model.residency import Residency
 from numaplace.model.session import Abilities, Report, Snapshot
@@ -214,7 +214,7 @@ BAD = [
     ("outcome.state", _outcome(state=0)),
     ("outcome.strategy", _outcome(strategy=77)),
     ("outcome.left.reason", _outcome(left=[_LEFT, _LEFT])),
-    ("outcome.left", _outcome(left=[_LEFT] * 14)),
+    ("outcome.left", _outcome(left=[_LEFT] * (len(LeftReason) + 1))),
     ("outcome.first_page_s", _outcome(first_page_s=-0.5)),
     ("outcome.counters.ours.pgmigrate_fail", _outcome(counters__ours__pgmigrate_fail=1 << 63)),
     ("topology", _topology(types_pb2.Node(id=1), types_pb2.Node(id=0))),

@@ -1,0 +1,173 @@
+"""The probe: what it concludes from a child's answers, and that no child keeps it, or the agent, waiting."""
+
+import io
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from node_agent.core.facts import ProcessRef
+from node_agent.core.pages import Backing, Region
+from node_agent.core.strategy import KernelTraits
+from node_agent.linux import probe as probe_module
+from node_agent.linux.probe import PROBE_BYTES, ROUNDS, THREADS_TRIED, TraitsProbe, probe
+from numaplace.model.ids import NodeId
+
+NODES = (NodeId(0), NodeId(1))
+CALL_S = 0.1
+
+
+class FakeMemory:
+    """A child's memory; a whole-process call takes its time, a batch takes more where several threads call at once."""
+
+    def __init__(self, host: "ProbedHost") -> None:
+        self._host = host
+
+    def regions(self) -> Sequence[Region]:
+        """The area, and a library that is larger."""
+        library = Region(1 << 40, (1 << 40) + 2 * PROBE_BYTES, Backing.FILE, name="/lib/libc.so")
+        return [library, Region(1 << 30, (1 << 30) + PROBE_BYTES, Backing.PRIVATE)]
+
+    def migrate(self, source: NodeId, target: NodeId) -> int:
+        """A whole-process call."""
+        assert {source, target} == set(NODES)
+        self._host.time_s += CALL_S
+        return 0
+
+    def move(self, addresses: object, nodes: Any, *_: object, **__: object) -> int:  # noqa: ANN401 - an array
+        """A batch: one thread takes pages to node 0, several to node 1."""
+        del addresses
+        with self._host.lock:
+            self._host.time_s += 0.001 * (self._host.several_cost if nodes[0] else 1.0)
+        return 0
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class ProbedHost:
+    """A host whose clock only calls move."""
+
+    base_bytes = 4096
+
+    def __init__(self, several_cost: float = 0.4) -> None:
+        self.time_s = 0.0
+        self.several_cost = several_cost
+        self.lock = threading.Lock()
+        self.opened: list[ProcessRef] = []
+
+    def now_s(self) -> float:
+        """The clock."""
+        return self.time_s
+
+    def open(self, process: ProcessRef) -> FakeMemory:
+        """A child's memory."""
+        self.opened.append(process)
+        return FakeMemory(self)
+
+
+def host(**told: float) -> Any:  # noqa: ANN401 - stands in for a HostMemory, of which the probe asks little
+    """A host to probe."""
+    return ProbedHost(**told)
+
+
+def found(shares: Sequence[float], monkeypatch: pytest.MonkeyPatch, several_cost: float = 0.4) -> KernelTraits:
+    """What is concluded if the child's longest waits were these shares of the calls."""
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+
+    def answers() -> Iterator[str]:
+        for share in shares:
+            yield "123\n"  # of the time before the call
+            yield f"{int(share * CALL_S * 1e9)}\n"
+
+    on = host(several_cost=several_cost)
+    heard = io.StringIO("".join(answers()))
+    return probe_module._Probing(on, on.open(ProcessRef(1, 1)), (io.StringIO(), heard), NODES).traits()
+
+
+@pytest.mark.parametrize(
+    ("shares", "holds"), [([1, 1, 1], True), ([0.01, 0.02, 0.01], False), ([1, 0.01, 0.9], True), ([1, 0.1, 0], False)]
+)
+def test_the_lock_is_judged_by_most_of_the_calls(
+    shares: list[float], monkeypatch: pytest.MonkeyPatch, *, holds: bool
+) -> None:
+    """A CPU that somebody else had makes one call look otherwise, not most of them."""
+    assert len(shares) == ROUNDS
+    traits = found(shares, monkeypatch)
+    assert traits.migrate_holds_lock is holds
+    assert traits.migrate_bytes_per_s == pytest.approx(PROBE_BYTES / CALL_S)
+
+
+@pytest.mark.parametrize(
+    ("share", "several_cost", "threads"),
+    [(0, 1.2, THREADS_TRIED), (0, 1.4, 1), (1, 0.6, THREADS_TRIED), (1, 0.8, 1)],
+)
+def test_threads_must_gain_where_the_lock_is_held_and_else_not_lose(
+    share: float, several_cost: float, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an old kernel several threads are dear; on a new one they pay unless the CPUs were taken."""
+    assert found([share] * ROUNDS, monkeypatch, several_cost).threads_pay == threads
+
+
+@pytest.mark.parametrize("answer", ["", "12", "9" * 100 + "\n", "many\n"])
+def test_an_answer_that_is_none_ends_the_probe(answer: str) -> None:
+    """Cut, overlong, or no number."""
+    on = host()
+    probing = probe_module._Probing(on, on.open(ProcessRef(1, 1)), (io.StringIO(), io.StringIO(answer)), NODES)
+    with pytest.raises(ValueError, match=r"child|invalid"):
+        probing.traits()
+
+
+def test_a_real_child_answers() -> None:
+    """The child's own words are understood, and it is asked about under its own identity."""
+    on = host()
+    traits = probe(on, NODES)
+    assert traits.migrate_bytes_per_s == pytest.approx(PROBE_BYTES / CALL_S)
+    assert len(on.opened) == 1
+
+
+@pytest.mark.parametrize(
+    "child",
+    [
+        "import time; time.sleep(1000)",
+        "import time; print('ready', flush=True); time.sleep(1000)",
+        "import sys; sys.stdout.write('x' * 1000000); sys.stdout.flush()",
+        "print('ready')",
+        "",
+    ],
+)
+def test_no_child_keeps_the_probe(child: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silent, endless or dead: the probe ends, and says what it lacks."""
+    monkeypatch.setattr(probe_module, "_CHILD", child)
+    monkeypatch.setattr(probe_module, "CHILD_S_MAX", 0.3)
+    began_s = time.monotonic()
+    with pytest.raises((ValueError, OSError)):
+        probe(host(), NODES)
+    assert time.monotonic() - began_s < 10
+
+
+def test_who_starts_the_agent_does_not_wait_for_a_slow_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The careful assumption holds until the probe is done; a failed one keeps it, with the reason."""
+    let_go = threading.Event()
+
+    def slow(*_: object) -> KernelTraits:
+        let_go.wait(10)
+        raise ValueError("in vain")
+
+    monkeypatch.setattr(probe_module, "probe", slow)
+    probing = TraitsProbe(host(), NODES)
+    probing.start()
+    assert probing.wait(0.01) == probing.traits() == KernelTraits()
+    assert probing.failure is None
+    let_go.set()
+    assert probing.wait(10) == KernelTraits()
+    assert probing.failure == "in vain"
+
+
+def test_one_node_is_not_probed() -> None:
+    """There is nothing to take pages to."""
+    probing = TraitsProbe(host(), NODES[:1])
+    probing.start()
+    assert probing.wait(10) == KernelTraits()
