@@ -4,14 +4,13 @@ A call that returns anything but 0, or fails, may have moved a part: then the ke
 Pages that it says are absent may only be hidden from it: those that can be revealed count as never tried.
 """
 
-import errno
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from node_agent.core.batches import Verdict, Verdicts, fresh_status, judge
-from node_agent.core.pages import Ints, Run
+from node_agent.core.pages import Ints, Mask, Run
+from node_agent.linux.hidden import found_again
 from node_agent.linux.memory import HostMemory, ProcessMemory
 from numaplace.kernel.errors import Denied, KernelCallError, OutsideCpuset, ProcessGone, TargetFull
 from numaplace.model.move import LeftReason
@@ -77,12 +76,9 @@ def _ask(memory: ProcessMemory, run: Run) -> Ints | None:
         return None
 
 
-def _revealed(memory: ProcessMemory, run: Run, said: Ints) -> NDArray[np.intp]:
-    """Which of the pages that were said to be absent are there after all, and can be found now."""
-    hidden = np.flatnonzero(said == -errno.ENOENT)
-    if not len(hidden):
-        return hidden
+def _revealed(memory: ProcessMemory, run: Run, said: Ints) -> Mask:
+    """Which of the pages that were said to be absent are there after all, and can be moved now."""
     try:
-        return hidden[memory.reveal(run.pages.addresses[hidden])]
+        return (said < 0) & (found_again(memory, run.pages.addresses, said) >= 0)
     except KernelCallError:
-        return hidden[:0]
+        return np.zeros(len(said), np.bool_)

@@ -30,13 +30,23 @@ _GAP_PAGES_MAX = 512
 
 
 def located(memory: ProcessMemory, addresses: Addresses) -> Ints:
-    """Where each of these present pages is, or a negated errno; those that only seem absent are asked for twice."""
-    nodes = memory.query(addresses)
-    hidden = np.flatnonzero(nodes == -errno.ENOENT)
-    if len(hidden):
-        hidden = hidden[memory.reveal(addresses[hidden])]
-    if len(hidden):
-        nodes[hidden] = memory.query(addresses[hidden])
+    """Where each of these present pages is, or a negated errno."""
+    return found_again(memory, addresses, memory.query(addresses))
+
+
+def found_again(memory: ProcessMemory, addresses: Addresses, said: Ints) -> Ints:
+    """What was said of each page, by its move or a query, but where it is for those that only seemed absent.
+
+    They are asked for anew: of zero pages it is said too that they are absent, and always will be.
+    """
+    nodes = said.copy()
+    hidden = np.flatnonzero((said == -errno.ENOENT) | (said == -errno.EFAULT))
+    for at in range(0, len(hidden), PIECES_MAX):
+        # A part at a time, or AutoNUMA comes by again before the first of them are asked for.
+        part = hidden[at : at + PIECES_MAX]
+        part = part[memory.reveal(addresses[part])]
+        if len(part):
+            nodes[part] = memory.query(addresses[part])
     return nodes
 
 

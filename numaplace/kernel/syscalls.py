@@ -9,8 +9,8 @@ What a caller must know (mm/migrate.c and mm/mempolicy.c of 6.1, 6.12 and 7.2, a
 - `migrate_pages` with CAP_SYS_NICE moves shared pages too (MOVE_ALL), and takes pages out of the task's cpuset.
 - Both answer EINVAL for a task that is exiting, as for bad arguments; a process without memory is told apart here.
 - From Linux 6.1 to 6.4 (commits 474098edac26, d74943a2f3cd) `move_pages` takes a page that AutoNUMA has marked, by a
-  table entry without rights, for absent: its status is -ENOENT, moving and asking. `process_vm_readv` touches the page
-  as its process would, which takes the mark off.
+  table entry without rights, for absent: its status is -ENOENT (a huge page's -EFAULT), moving and asking.
+  `process_vm_readv` touches the page as its process would, which takes the mark off.
 """
 
 import ctypes

@@ -4,8 +4,8 @@ It fulfils `node_agent.linux.memory.HostMemory`, so that the mover runs on it un
 suite as real kernels (tests/contract). The quirks are those of KERNEL.md: a call that fails in part writes no status
 for the failing run; any entry that is not queued flushes what is; EACCES for a target outside the cpuset; a huge page
 without a free block on the target is split, and only a counter tells; ENOMEM when the target is dry, after a part has
-moved; an absent page is -ENOENT on new kernels and -EFAULT on old ones, and a page that AutoNUMA has marked is -ENOENT
-on old ones until it is read.
+moved; an absent page is -ENOENT on new kernels and -EFAULT on old ones; on old ones a page that AutoNUMA has marked is
+-ENOENT too, and a huge one -EFAULT, until it is read.
 
 Time is virtual and moves only with calls and sleeps; what is to happen at a time (a process ends, a node fills up)
 happens between two pages of a call if it is due then.
@@ -545,7 +545,7 @@ class FakeProcessMemory:
         if number is None:
             return -errno.EFAULT
         if self._hidden(number):
-            return -errno.ENOENT
+            return -errno.EFAULT if self._host.folios.size[number] > BASE else -errno.ENOENT
         return -self._host.quirks.absent if number < 0 else int(self._host.folios.node[number])
 
     def _hidden(self, number: int) -> bool:

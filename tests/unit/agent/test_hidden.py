@@ -67,7 +67,8 @@ def pages() -> Iterator[Addresses]:
 
 def every_second() -> Mask:
     """True, False, True and so on."""
-    return np.arange(PAGES) % 2 == 0
+    mask: Mask = np.arange(PAGES) % 2 == 0
+    return mask
 
 
 def test_what_is_present_is_revealed_and_nothing_is_faulted_in(memory: Hiding, pages: Addresses) -> None:
@@ -83,6 +84,17 @@ def test_measuring_without_frames_finds_hidden_pages(memory: Hiding, pages: Addr
     found = memory.pages(int(pages[0]), int(pages[-1]) + PAGE_BYTES)
     assert found.addresses.tolist() == pages[::2].tolist()
     assert not len(memory.marked)
+
+
+def test_pages_that_are_never_found_are_asked_for_twice_only(memory: Hiding, pages: Addresses) -> None:
+    """A zero page is present and can be read, and still is not found: what was said of it stands."""
+    for at in (1, 3):
+        ctypes.c_char.from_address(int(pages[at])).value  # noqa: B018 - reading maps the page of zeros
+    assert memory.reveal(pages[:5]).tolist() == [True] * 5
+    said = np.array([1, -errno.EFAULT, -errno.ENOENT, -errno.EFAULT, -errno.EBUSY], np.int32)
+    found = hidden.found_again(memory, pages[:5], said)
+    assert found.tolist() == [1, -errno.EFAULT, found[2], -errno.EFAULT, -errno.EBUSY]
+    assert found[2] >= 0
 
 
 def test_pages_that_may_not_be_read_are_passed_over(memory: Hiding, pages: Addresses) -> None:
