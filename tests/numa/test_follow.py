@@ -19,6 +19,7 @@ from numaplace.model.policy import Budget, FollowMode, Policy
 from numaplace.model.topology import Topology
 from numaplace.model.views import Move
 from tests.demo.acts import two_nodes
+from tests.harness.autonuma import autonuma
 from tests.harness.cluster import AgentProcess, Certificates, SchedulerProcess, polls, wait_job
 from tests.harness.job import Cpusets, Job
 from tests.lab.guest import Guest
@@ -37,9 +38,6 @@ MOST_BYTES = int(0.95 * JOB_MB * MB)
 """Nearly all of the job's own memory."""
 ALL_BYTES = int(0.99 * JOB_MB * MB)
 """As good as all of it: so much of a job that touches nothing must come home, whatever AutoNUMA has marked of it."""
-BALANCING = "/proc/sys/kernel/numa_balancing"
-HURRY = {"scan_delay_ms": "0", "scan_period_min_ms": "50", "scan_period_max_ms": "50"}
-"""Settings of AutoNUMA below its debugfs folder, by which it marks all of a job's pages several times a second."""
 SLOW = Policy(budget=Budget(pace_bytes_per_s=8 * MB))
 """So slow that a move of the job takes some seconds: time enough to kill somebody in mid-move."""
 
@@ -132,7 +130,7 @@ def _scene(guest: Guest, policy: Policy | None = None) -> Iterator[Scene]:
         # Before 6.3 a kernel flushes the TLBs for each single page: under emulation a hot job then takes minutes.
         cold = guest.description.kernel == "6.1"
         # AutoNUMA would carry a hot job's pages too. A cold job's it only marks, and they must be moved all the same.
-        stack.enter_context(_balancing(guest, on=cold))
+        stack.enter_context(autonuma(guest, on=cold))
         guest.run(["rm", "-rf", AgentProcess.STATE])
         agent = AgentProcess(guest, HOST, scheduler, certificates)
         agent.start()
@@ -149,22 +147,6 @@ def _scene(guest: Guest, policy: Policy | None = None) -> Iterator[Scene]:
         agent.adopt(name, job.pid)
         wait_job(client, name)
         yield Scene(guest, scheduler, client, agent, job, name, cpusets, topology, cold)
-
-
-@contextlib.contextmanager
-def _balancing(guest: Guest, *, on: bool) -> Iterator[None]:
-    """AutoNUMA off, or on and in a hurry; afterwards as it was."""
-    folder = "/sys/kernel/debug/sched/numa_balancing"
-    guest.run(["sh", "-c", "mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug"])
-    wanted = {BALANCING: "1" if on else "0"} | {f"{folder}/{name}": value for name, value in HURRY.items() if on}
-    found = {path: guest.read_text(path).strip() for path in wanted}
-    try:
-        for path, value in wanted.items():
-            guest.write(path, value)
-        yield
-    finally:
-        for path, value in found.items():
-            guest.write(path, value)
 
 
 @pytest.mark.parametrize("guest", GUESTS)
