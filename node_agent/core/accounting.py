@@ -2,7 +2,9 @@
 
 Rules: moved is what the kernel confirmed page by page, never what was asked for. What stayed is counted anew in each
 pass over the task, because a page that was busy in the first may move in the second; only the last pass says what is
-left. What vanished under way is in no later pass, so it is added up over all of them.
+left. What vanished under way is in no later pass, so it is added up over all of them. But the kernel also says of pages
+that they are absent which are found again later: where a pass meets more than the one before it had left, or the last
+measurement finds more away from home than is explained, so much had not vanished. No byte is counted twice.
 """
 
 from collections.abc import Mapping
@@ -44,18 +46,38 @@ _REASONS: Mapping[Verdict, LeftReason | None] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """The account when a pass began: what the pass before it had left, and what had been moved and vanished so far."""
+
+    left_bytes: int = 0
+    moved_bytes: int = 0
+    vanished_bytes: int = 0
+
+
 @dataclass(slots=True)
 class Ledger:
     """Bytes moved and left, and the residency that follows from them while the move runs."""
 
     cells: dict[Cell, int]
     moved_bytes: int = 0
-    vanished_bytes: int = 0
     left: dict[LeftReason, int] = field(default_factory=dict)
+    _vanished_bytes: int = 0
+    _before: _Before = _Before()
 
     def begin_pass(self) -> None:
         """What is left is counted anew."""
+        self._before = _Before(sum(self.left.values()), self.moved_bytes, self.vanished_bytes)
+        self._vanished_bytes = 0
         self.left.clear()
+
+    @property
+    def vanished_bytes(self) -> int:
+        """What vanished before this pass and was not met again in it, and what vanished in it."""
+        before = self._before
+        met = self.moved_bytes - before.moved_bytes + sum(self.left.values()) + self._vanished_bytes
+        found_again = max(0, met - before.left_bytes)
+        return max(0, before.vanished_bytes - found_again) + self._vanished_bytes
 
     def move(self, source: Cell, target: Cell, size_bytes: int) -> None:
         """The kernel confirmed that so much went from one cell to the other."""
@@ -68,7 +90,7 @@ class Ledger:
         if not size_bytes:
             return
         if reason is LeftReason.VANISHED:
-            self.vanished_bytes += size_bytes
+            self._vanished_bytes += size_bytes
         else:
             self.left[reason] = self.left.get(reason, 0) + size_bytes
 
@@ -79,14 +101,16 @@ class Ledger:
     def final(self, remote_bytes: int) -> dict[LeftReason, int]:
         """What is left in the end, given what a last measurement found away from home.
 
-        What no reason covers was not reached: the move ended early, or the job touched it since.
+        What no reason covers was not reached: the move ended early, the kernel did not find it, or the job touched it
+        since.
         """
         left = dict(self.left)
-        unexplained = remote_bytes - sum(left.values())
-        if unexplained > 0:
+        unexplained = max(0, remote_bytes - sum(left.values()))
+        if unexplained:
             left[LeftReason.NOT_REACHED] = left.get(LeftReason.NOT_REACHED, 0) + unexplained
-        if self.vanished_bytes:
-            left[LeftReason.VANISHED] = self.vanished_bytes
+        vanished = self.vanished_bytes - unexplained
+        if vanished > 0:
+            left[LeftReason.VANISHED] = vanished
         return left
 
 

@@ -117,9 +117,11 @@ def judge(status: Ints, target: NodeId, now: Ints | None) -> Verdicts:
     stayed = (now >= 0) & (now != target)
     verdicts[stayed] = Verdict.UNTRIED
     verdicts[stayed & failing_run(status)] = Verdict.REFUSED
-    # What the call itself said of a page that stayed (shared, busy) is its reason; a query would not know it.
+    # What the call itself said of a page that stayed (shared, busy) is its reason; a query would not know it. But a
+    # page that a query finds is not gone, whatever the call said.
     said = stayed & (status < 0) & (status != UNWRITTEN)
-    verdicts[said] = _of_status(status[said], target)
+    reasons = _of_status(status[said], target)
+    verdicts[said] = np.where(reasons == Verdict.GONE, np.int8(Verdict.UNTRIED), reasons)
     return verdicts
 
 

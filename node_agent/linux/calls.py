@@ -1,6 +1,7 @@
 """One call of `move_pages` and what came of it, page by page.
 
 A call that returns anything but 0, or fails, may have moved a part: then the kernel is asked where every page is.
+Pages that it says are absent may only be hidden from it: those that can be revealed count as never tried.
 """
 
 from dataclasses import dataclass
@@ -8,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from node_agent.core.batches import Verdict, Verdicts, fresh_status, judge
-from node_agent.core.pages import Ints, Run
+from node_agent.core.pages import Ints, Mask, Run
+from node_agent.linux.hidden import found_again
 from node_agent.linux.memory import HostMemory, ProcessMemory
 from numaplace.kernel.errors import Denied, KernelCallError, OutsideCpuset, ProcessGone, TargetFull
 from numaplace.model.move import LeftReason
@@ -50,12 +52,12 @@ def call(host: HostMemory, memory: ProcessMemory, run: Run) -> Answer:
     ended = host.now_s()
     if isinstance(failed, ProcessGone):
         return Answer(run, np.full(count, Verdict.GONE, np.int8), began, ended, gone=True)
-    if failed is None and returned == 0:
-        return Answer(run, judge(status, run.target, None), began, ended)
-    now = _ask(memory, run)
-    if now is None:
+    whole = failed is None and returned == 0
+    said = status if whole else _ask(memory, run)
+    if said is None:
         return Answer(run, np.full(count, Verdict.GONE, np.int8), began, ended, gone=True)
-    verdicts = judge(status, run.target, now)
+    verdicts = judge(status, run.target, None if whole else said)
+    verdicts[_revealed(memory, run, said)] = Verdict.UNTRIED
     if failed is None:
         return Answer(run, verdicts, began, ended)
     # A failing call says nothing of single pages: those that stayed were stopped by what stopped the call.
@@ -72,3 +74,11 @@ def _ask(memory: ProcessMemory, run: Run) -> Ints | None:
         return memory.query(run.pages.addresses)
     except KernelCallError:
         return None
+
+
+def _revealed(memory: ProcessMemory, run: Run, said: Ints) -> Mask:
+    """Which of the pages that were said to be absent are there after all, and can be moved now."""
+    try:
+        return (said < 0) & (found_again(memory, run.pages.addresses, said) >= 0)
+    except KernelCallError:
+        return np.zeros(len(said), np.bool_)

@@ -79,6 +79,13 @@ class ProcessMemory(Protocol):
         """move_pages(2) without nodes: where each page is, or a negated errno."""
         ...
 
+    def reveal(self, addresses: Addresses) -> Mask:
+        """Which of these pages are present although move_pages(2) does not find them, and are found from now on.
+
+        That is what Linux 6.1 to 6.4 make of a page that AutoNUMA has marked. Nothing is faulted in.
+        """
+        ...
+
     def migrate(self, source: NodeId, target: NodeId) -> int:
         """migrate_pages(2) from one node to one, without pages that other processes map too."""
         ...

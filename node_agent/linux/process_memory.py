@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from node_agent.core.facts import ProcessRef
-from node_agent.core.pages import Addresses, Ints, Pages, Region
+from node_agent.core.pages import Addresses, Ints, Mask, Pages, Region
+from node_agent.linux.hidden import located, present_at, read_each, staying_put
 from node_agent.linux.memory import RegionPolicy
 from node_agent.linux.pages import FrameReader, QueryReader, region_of
 from node_agent.linux.privilege import without_nice
@@ -86,7 +87,7 @@ class LinuxProcessMemory:
         addresses, flags = self._reader.read(self._pagemap, start, end)
         if not len(addresses):
             return Pages.none()
-        return self._reader.pages(addresses, flags, self.query(addresses))
+        return self._reader.pages(addresses, flags, located(self, addresses))
 
     def move(self, addresses: Addresses, nodes: Ints, status: Ints, *, move_all: bool) -> int:
         """move_pages(2)."""
@@ -99,6 +100,19 @@ class LinuxProcessMemory:
         status = np.zeros(len(addresses), np.int32)
         move_pages(self.ref.pid, addresses.data, None, status.data)
         return status
+
+    def reveal(self, addresses: Addresses) -> Mask:
+        """Take AutoNUMA's mark off those that are present, by reading a byte of each: see `move_pages`.
+
+        A page that leaves in the moment between the look at it and the reading is faulted in, as by its process. What
+        may not be read (memory without any rights, a kernel without the call) stays as it is and is not among them.
+        """
+        self._check_alive("process_vm_readv")
+        revealed = present_at(self._pagemap, addresses)
+        if revealed.any():
+            with staying_put():
+                revealed[revealed] = read_each(self.ref.pid, addresses[revealed])
+        return revealed
 
     def migrate(self, source: NodeId, target: NodeId) -> int:
         """migrate_pages(2) of what this process alone maps, within its cpuset."""

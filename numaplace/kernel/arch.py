@@ -37,6 +37,7 @@ class SyscallNumbers:
     get_mempolicy: int
     fanotify_init: int
     fanotify_mark: int
+    process_vm_readv: int
     pidfd_open: int = 434
     set_mempolicy_home_node: int = 450
 
@@ -49,6 +50,7 @@ _GENERIC = SyscallNumbers(
     get_mempolicy=236,
     fanotify_init=262,
     fanotify_mark=263,
+    process_vm_readv=270,
 )
 
 # By the machine name that uname gives.
@@ -61,6 +63,7 @@ NUMBERS = {
         get_mempolicy=239,
         fanotify_init=300,
         fanotify_mark=301,
+        process_vm_readv=310,
     ),
     "aarch64": _GENERIC,
     "riscv64": _GENERIC,
@@ -72,6 +75,7 @@ NUMBERS = {
         get_mempolicy=260,
         fanotify_init=323,
         fanotify_mark=324,
+        process_vm_readv=351,
     ),
     "s390x": SyscallNumbers(
         migrate_pages=287,
@@ -81,6 +85,7 @@ NUMBERS = {
         get_mempolicy=269,
         fanotify_init=332,
         fanotify_mark=333,
+        process_vm_readv=340,
     ),
 }
 

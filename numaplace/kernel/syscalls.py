@@ -8,6 +8,9 @@ What a caller must know (mm/migrate.c and mm/mempolicy.c of 6.1, 6.12 and 7.2, a
   `nodes=None` after any return but 0. A raised error leaves the status buffer as the kernel left it.
 - `migrate_pages` with CAP_SYS_NICE moves shared pages too (MOVE_ALL), and takes pages out of the task's cpuset.
 - Both answer EINVAL for a task that is exiting, as for bad arguments; a process without memory is told apart here.
+- From Linux 6.1 to 6.4 (commits 474098edac26, d74943a2f3cd) `move_pages` takes a page that AutoNUMA has marked, by a
+  table entry without rights, for absent: its status is -ENOENT (a huge page's -EFAULT), moving and asking.
+  `process_vm_readv` touches the page as its process would, which takes the mark off.
 """
 
 import ctypes
@@ -24,6 +27,10 @@ from numaplace.kernel.policy import MoveFlag, mask_longs, max_node, node_mask
 
 _ADDRESS_FORMATS = frozenset("QLN")
 _INT_FORMATS = frozenset("i")
+_BYTE_FORMATS = frozenset("Bbc")
+
+PIECES_MAX = 1024
+"""So many pieces of memory are read by one call at most (UIO_MAXIOV of linux/uio.h)."""
 
 # These answer EINVAL for a task whose memory is gone already; see _without_memory.
 _TAKES_A_PROCESS = frozenset({"migrate_pages", "move_pages"})
@@ -185,6 +192,51 @@ def move_pages(
         ctypes.byref(targets[0]) if targets else None,
         ctypes.byref(statuses),
         ctypes.c_int(flags),
+        pid=pid,
+    )
+
+
+def process_vm_readv(pid: int, pieces: WritableBuffer, into: WritableBuffer) -> int:
+    """Read pieces of a process's memory into one buffer, one piece behind the other (process_vm_readv(2)).
+
+    A page that is absent is faulted in, in the name of the calling thread, as if its process had touched it. Blocks
+    while the process holds its address space's lock.
+
+    Args:
+        pid: the process.
+        pieces: 8-byte unsigned, two for each piece: its address and how many bytes of it. PIECES_MAX pieces at most.
+            Written by nobody.
+        into: bytes; written by the kernel, and no further than its end.
+
+    Returns:
+        How many bytes were read. Fewer than there are: the piece after them could not be, and none behind it was tried.
+
+    Raises:
+        ProcessGone: no such process, or it has no memory (any more).
+        Denied: no ptrace access to attach; `move_pages` needs only that to read.
+        Unsupported: a kernel without CONFIG_CROSS_MEMORY_ATTACH.
+        KernelCallError: EFAULT if the first piece could not be read: nothing is mapped there, or nothing readable.
+        EventLoopBlocked: called on an event loop's thread.
+        TypeError, ValueError: a buffer of another item type or shape, half a piece, or too many of them.
+    """
+    forbid_event_loop("process_vm_readv")
+    words, size_bytes = len(memoryview(pieces)), len(memoryview(into))
+    wanted = _pin(pieces, _ADDRESS_FORMATS, 8, words, "pieces")
+    found = _pin(into, _BYTE_FORMATS, 1, size_bytes, "into")
+    if words % 2 or words > 2 * PIECES_MAX:
+        raise ValueError(f"pieces: pairs of an address and a length wanted, {PIECES_MAX} at most, not {words} items")
+    if not words or not size_bytes:
+        return 0
+    target = ctypes.c_char.from_buffer(found)
+    local = (ctypes.c_size_t * 2)(ctypes.addressof(target), size_bytes)
+    return system_call(
+        "process_vm_readv",
+        ctypes.c_int(pid),
+        ctypes.byref(local),
+        ctypes.c_ulong(1),
+        ctypes.byref(ctypes.c_char.from_buffer(wanted)),
+        ctypes.c_ulong(words // 2),
+        ctypes.c_ulong(0),
         pid=pid,
     )
 

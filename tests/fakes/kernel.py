@@ -4,7 +4,8 @@ It fulfils `node_agent.linux.memory.HostMemory`, so that the mover runs on it un
 suite as real kernels (tests/contract). The quirks are those of KERNEL.md: a call that fails in part writes no status
 for the failing run; any entry that is not queued flushes what is; EACCES for a target outside the cpuset; a huge page
 without a free block on the target is split, and only a counter tells; ENOMEM when the target is dry, after a part has
-moved; an absent page is -ENOENT on new kernels and -EFAULT on old ones.
+moved; an absent page is -ENOENT on new kernels and -EFAULT on old ones; on old ones a page that AutoNUMA has marked is
+-ENOENT too, and a huge one -EFAULT, until it is read.
 
 Time is virtual and moves only with calls and sleeps; what is to happen at a time (a process ends, a node fills up)
 happens between two pages of a call if it is due then.
@@ -130,6 +131,7 @@ class Folios:
         self.file = np.empty(0, np.bool_)
         self.pinned = np.empty(0, np.bool_)
         self.busy = np.empty(0, np.int32)
+        self.marked = np.empty(0, np.bool_)
         self.mapped = np.empty(0, np.int64)
         self.frame = np.empty(0, np.uint64)
         self._next_frame = HUGE_PAGES
@@ -142,6 +144,7 @@ class Folios:
         self.file = np.concatenate([self.file, np.full(count, file)])
         self.pinned = np.concatenate([self.pinned, np.zeros(count, np.bool_)])
         self.busy = np.concatenate([self.busy, np.zeros(count, np.int32)])
+        self.marked = np.concatenate([self.marked, np.zeros(count, np.bool_)])
         self.mapped = np.concatenate([self.mapped, np.zeros(count, np.int64)])
         self.frame = np.concatenate([self.frame, self.fresh_frames(count)])
         return np.arange(first, first + count)
@@ -309,6 +312,11 @@ class FakeHost:
         self._unmap(region.folios[pages])
         region.folios[pages] = -1
 
+    def mark(self, region: FakeRegion, pages: slice = slice(None)) -> None:
+        """AutoNUMA takes all rights from these pages, to see who touches them."""
+        numbers = region.folios[pages]
+        self.folios.marked[numbers[numbers >= 0]] = True
+
     def cpuset(self, path: str, processes: Sequence[FakeProcess]) -> FakeCpuset:
         """Put processes into a cpuset of their own, with the mems of the first."""
         self.cpusets[path] = FakeCpuset(self, processes, processes[0].mems)
@@ -432,6 +440,8 @@ class FakeHost:
         self.nodes[NodeId(int(self.folios.node[number]))].resident_pages -= pages
         self.nodes[target].resident_pages += pages
         self.folios.node[number] = target
+        # The new page's table entry is made anew.
+        self.folios.marked[number] = False
         self.folios.frame[number] = self.folios.fresh_frames(1)[0]
         self._count(success=pages, thp_success=int(huge and not split), thp_split=int(split))
         return True
@@ -534,7 +544,20 @@ class FakeProcessMemory:
         number = self._number(address)
         if number is None:
             return -errno.EFAULT
+        if self._hidden(number):
+            return -errno.EFAULT if self._host.folios.size[number] > BASE else -errno.ENOENT
         return -self._host.quirks.absent if number < 0 else int(self._host.folios.node[number])
+
+    def _hidden(self, number: int) -> bool:
+        return number >= 0 and self._host.quirks.old and bool(self._host.folios.marked[number])
+
+    def reveal(self, addresses: Addresses) -> Mask:
+        """Read those that are present, each of which loses its mark."""
+        self._check("process_vm_readv")
+        numbers = np.array([-1 if (n := self._number(a)) is None else n for a in addresses.tolist()], np.int64)
+        present = numbers >= 0
+        self._host.folios.marked[numbers[present]] = False
+        return present
 
     def move(self, addresses: Addresses, nodes: Ints, status: Ints, *, move_all: bool) -> int:
         """move_pages(2), as do_pages_move has it: queue, and flush at whatever cannot be queued."""
@@ -571,7 +594,7 @@ class FakeProcessMemory:
     ) -> int | None:
         """Queue a page, or return the status that it gets instead."""
         number, folios = self._number(address), self._host.folios
-        if number is None or number < 0:
+        if number is None or number < 0 or self._hidden(number):
             return self._state(address)
         if folios.node[number] == target:
             return int(target)

@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 
 from numaplace.client import SchedulerClient
-from numaplace.kernel import numa_maps
+from numaplace.kernel import numa_maps, vmstat
 from numaplace.model.ids import HostId, JobId, Nodes
 from numaplace.model.job import ChangeSource
-from numaplace.model.move import MoveState
+from numaplace.model.move import LeftReason, MoveState
 from numaplace.model.policy import Budget, FollowMode, Policy
 from numaplace.model.topology import Topology
 from numaplace.model.views import Move
 from tests.demo.acts import two_nodes
+from tests.harness.autonuma import autonuma
 from tests.harness.cluster import AgentProcess, Certificates, SchedulerProcess, polls, wait_job
 from tests.harness.job import Cpusets, Job
 from tests.lab.guest import Guest
@@ -35,6 +36,8 @@ HOME_SHARE = 0.85
 """Of the whole process: what it shares with others, such as Python itself, may stay."""
 MOST_BYTES = int(0.95 * JOB_MB * MB)
 """Nearly all of the job's own memory."""
+ALL_BYTES = int(0.99 * JOB_MB * MB)
+"""As good as all of it: so much of a job that touches nothing must come home, whatever AutoNUMA has marked of it."""
 SLOW = Policy(budget=Budget(pace_bytes_per_s=8 * MB))
 """So slow that a move of the job takes some seconds: time enough to kill somebody in mid-move."""
 
@@ -51,6 +54,7 @@ class Scene:
     name: JobId
     cpusets: Cpusets
     topology: Topology
+    cold: bool
 
     def moves(self) -> list[Move]:
         """The job's moves, newest first."""
@@ -74,6 +78,24 @@ class Scene:
             for node, size in mapping.bytes_by_node.items():
                 held[node] += size
         return sum(held[node] for node in home) / max(1, sum(held.values()))
+
+    def bytes_at(self, home: Nodes) -> int:
+        """What the kernel itself says of the job's own memory: so much of it lies there."""
+        mappings = numa_maps.parse(self.guest.read_text(f"/proc/{self.job.pid}/numa_maps"))
+        area = next(mapping for mapping in mappings if mapping.start == self.job.ready["address"])
+        return sum(size for node, size in area.bytes_by_node.items() if node in home)
+
+    def marked(self) -> int:
+        """How many pages AutoNUMA has marked since boot."""
+        return vmstat.numa_counters(vmstat.parse(self.guest.read_text("/proc/vmstat"))).numa_pte_updates
+
+    def wait_marked(self) -> None:
+        """Until AutoNUMA has marked as many pages as the job has."""
+        before = self.marked()
+        for _ in polls(WITHIN_S):
+            if self.marked() - before >= JOB_MB * MB // 4096:
+                return
+        raise AssertionError(f"AutoNUMA has marked {self.marked() - before} pages only")
 
     def wait_home(self, home: Nodes) -> float:
         """Until nearly all is there, by the kernel's own word; the share in the end."""
@@ -105,8 +127,10 @@ def _scene(guest: Guest, policy: Policy | None = None) -> Iterator[Scene]:
         certificates = Certificates.make(folder / "certs", (HOST,))
         scheduler = stack.enter_context(SchedulerProcess(folder, certificates))
         client = stack.enter_context(scheduler.client())
-        # AutoNUMA would carry pages too; and before 6.3 move_pages does not find the pages that it has marked.
-        guest.write("/proc/sys/kernel/numa_balancing", "0")
+        # Before 6.3 a kernel flushes the TLBs for each single page: under emulation a hot job then takes minutes.
+        cold = guest.description.kernel == "6.1"
+        # AutoNUMA would carry a hot job's pages too. A cold job's it only marks, and they must be moved all the same.
+        stack.enter_context(autonuma(guest, on=cold))
         guest.run(["rm", "-rf", AgentProcess.STATE])
         agent = AgentProcess(guest, HOST, scheduler, certificates)
         agent.start()
@@ -117,13 +141,12 @@ def _scene(guest: Guest, policy: Policy | None = None) -> Iterator[Scene]:
         topology = client.host(HostId(HOST)).topology
         cpusets = Cpusets(guest, f"numaplace-{name}")
         cpusets.make("a")
-        # Before 6.3 a kernel flushes the TLBs for each single page: under emulation a hot job then takes minutes.
-        heat = ["--cold"] if guest.description.kernel == "6.1" else []
+        heat = ["--cold"] if cold else []
         job = stack.enter_context(Job(guest, ["tests.jobs.hot", str(JOB_MB), "base", *heat], two_nodes(topology)[0]))
         cpusets.attach("a", job.pid)
         agent.adopt(name, job.pid)
         wait_job(client, name)
-        yield Scene(guest, scheduler, client, agent, job, name, cpusets, topology)
+        yield Scene(guest, scheduler, client, agent, job, name, cpusets, topology, cold)
 
 
 @pytest.mark.parametrize("guest", GUESTS)
@@ -140,6 +163,8 @@ def test_pages_follow_every_kind_of_repin_and_the_account_is_true(lab: Lab, gues
             (lambda: scene.cpusets.attach("b", scene.job.pid), home_2),
         ]
         for number, (repin, home) in enumerate(repins, 1):
+            if scene.cold:
+                scene.wait_marked()
             repin()
             assert scene.wait_home(home) >= HOME_SHARE, scene.agent.log()
             move = scene.wait_finished(number)
@@ -148,6 +173,9 @@ def test_pages_follow_every_kind_of_repin_and_the_account_is_true(lab: Lab, gues
             assert move.order.home == home
             assert move.outcome.moved_bytes >= MOST_BYTES
             assert move.outcome.counters.host.pgmigrate_success * 4096 >= move.outcome.moved_bytes
+            if scene.cold:
+                assert scene.bytes_at(home) >= ALL_BYTES, move.outcome
+                assert LeftReason.VANISHED not in move.outcome.left, move.outcome.words
         assert scene.job.ask("check") == checksum
         words = "\n".join(scene.client.explain(scene.name).words)
         assert "home" in words

@@ -37,24 +37,6 @@ def test_moving_changes_the_places_of_bytes_and_not_their_sum(
     assert all(size > 0 for size in grown.residency().cells.values())
 
 
-@given(passes=st.lists(st.lists(st.tuples(st.sampled_from(LeftReason), sizes)), min_size=1), remote=sizes)
-def test_what_is_left_is_the_last_pass_and_what_no_reason_covers(
-    passes: list[list[tuple[LeftReason, int]]], remote: int
-) -> None:
-    """A page that was busy first may have moved since; what vanished is in no later pass, so it is added up."""
-    ledger = Ledger({})
-    for left in passes:
-        ledger.begin_pass()
-        for reason, size in left:
-            ledger.leave(reason, size)
-    final = ledger.final(remote)
-    vanished = final.pop(LeftReason.VANISHED, 0)
-    assert vanished == sum(size for left in passes for reason, size in left if reason is LeftReason.VANISHED)
-    said = sum(size for reason, size in passes[-1] if reason is not LeftReason.VANISHED)
-    assert sum(final.values()) == max(remote, said)
-    assert all(final.values())
-
-
 @pytest.mark.parametrize("verdict", Verdict)
 @pytest.mark.parametrize("kind", PageKind)
 @pytest.mark.parametrize("size", PageSize)

@@ -62,6 +62,12 @@ def test_what_the_call_said_of_a_page_is_kept() -> None:
     assert judge(status, ONE, now).tolist() == verdicts(Verdict.SHARED, Verdict.REFUSED, Verdict.BUSY, Verdict.UNTRIED)
 
 
+def test_what_a_query_finds_is_not_gone() -> None:
+    """A page that was absent for the call and is found afterwards, in its old place, is asked for once more."""
+    status, now = ints(-errno.ENOENT, -errno.EFAULT, UNWRITTEN), ints(0, 0, 1)
+    assert judge(status, ONE, now).tolist() == verdicts(Verdict.UNTRIED, Verdict.UNTRIED, Verdict.MOVED)
+
+
 def test_shares_become_runs() -> None:
     """A source's pages for two targets are two runs, by bytes: never a page here and a page there."""
     routes = {NodeId(0): (Share(NodeId(1), 0.25), Share(NodeId(2), 0.75))}

@@ -14,7 +14,7 @@ from numaplace.model.job import MemoryPolicy
 from numaplace.model.move import LeftReason, MoveState, Strategy
 from numaplace.model.policy import Budget, Policy
 from numaplace.model.residency import PageKind
-from tests.fakes.kernel import BASE, HUGE, MIB, FakeHost, FakeNode, Quirks
+from tests.fakes.kernel import BASE, HUGE, MIB, FakeHost, FakeNode, FakeProcessMemory, Quirks
 from tests.fakes.moves import SMALL, Control, check, move, mover_of, on, order
 
 
@@ -355,6 +355,40 @@ def test_pages_freed_in_mid_move_vanish() -> None:
     outcome = move(host, [process])
     assert outcome.left.get(LeftReason.VANISHED) == 2000 * BASE
     assert outcome.moved_bytes == 6000 * BASE
+
+
+@pytest.mark.parametrize("page_bytes", [BASE, HUGE])
+@pytest.mark.parametrize("sees_frames", [True, False])
+def test_pages_that_autonuma_has_marked_come_home(page_bytes: int, sees_frames: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """An old kernel does not find marked pages: they are read, and moved with the others; none is said to vanish."""
+    host = FakeHost.of_two(quirks=Quirks(old=True), sees_frames=sees_frames)
+    process = host.start()
+    region = host.map(process, [0] * 60, page_bytes=page_bytes)
+    host.mark(region, slice(10, 40))
+    outcome = move(host, [process])
+    assert (outcome.state, outcome.moved_bytes, dict(outcome.left)) == (MoveState.COMPLETED, 60 * page_bytes, {})
+
+
+def test_marked_pages_that_cannot_be_read_are_left_and_have_not_vanished(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where reading is not allowed marked pages stay, counted once, as what they are: there, and not reached."""
+    monkeypatch.setattr(FakeProcessMemory, "reveal", lambda _, addresses: np.zeros(len(addresses), np.bool_))
+    host = FakeHost.of_two(quirks=Quirks(old=True))
+    process = host.start()
+    host.mark(host.map(process, [0] * 3000), slice(1000, 2000))
+    outcome = move(host, [process])
+    assert (outcome.moved_bytes, dict(outcome.left)) == (2000 * BASE, {LeftReason.NOT_REACHED: 1000 * BASE})
+
+
+def test_reading_marked_pages_brings_none_back_that_was_freed() -> None:
+    """Pages that are gone are not touched: they vanish, and the host has no more pages than before."""
+    host = FakeHost.of_two(quirks=Quirks(old=False))
+    process = host.start()
+    region = host.map(process, [0] * 8000)
+    host.mark(region)
+    host.clock.at(0.025, lambda: host.free(region, slice(6000, 8000)))
+    outcome = move(host, [process])
+    assert outcome.left == {LeftReason.VANISHED: 2000 * BASE}
+    assert host.bytes_by_node([process]) == {NodeId(1): 6000 * BASE}
 
 
 def test_pages_touched_in_mid_move_are_found_by_the_next_pass() -> None:

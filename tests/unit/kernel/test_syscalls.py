@@ -84,6 +84,53 @@ def test_move_to_a_node_that_is_not_there_names_the_errno(pages: list[int]) -> N
 def test_no_pages_is_no_call() -> None:
     """An empty list is answered without asking the kernel."""
     assert syscalls.move_pages(0, addresses([]), None, ints([])) == 0
+    assert syscalls.process_vm_readv(0, addresses([]), bytearray(8)) == 0
+
+
+def test_pieces_of_memory_are_read_one_behind_the_other(pages: list[int]) -> None:
+    """Each piece's bytes follow those of the piece before; no further than the buffer's end."""
+    ctypes.memmove(pages[0], b"ab", 2)
+    ctypes.memmove(pages[1], b"cd", 2)
+    pieces, found = addresses([pages[0], 1, pages[1], 2, pages[0], 2]), bytearray(b"....")
+    assert syscalls.process_vm_readv(os.getpid(), pieces, found) == 4
+    assert found == b"acda"
+
+
+def test_reading_ends_before_the_piece_that_is_not_there(pages: list[int]) -> None:
+    """A short return says which piece could not be read; if it is the first, that is the kernel's EFAULT."""
+    found = bytearray(3)
+    assert syscalls.process_vm_readv(os.getpid(), addresses([pages[0], 1, 0, 1, pages[1], 1]), found) == 1
+    assert found == b"x\0\0"
+    with pytest.raises(KernelCallError) as caught:
+        syscalls.process_vm_readv(os.getpid(), addresses([0, 1, pages[0], 1]), found)
+    assert caught.value.errno == errno.EFAULT
+
+
+def test_as_many_pieces_as_the_kernel_takes_are_read_at_once(pages: list[int]) -> None:
+    """PIECES_MAX is the kernel's limit: so many are read, and one more never reaches it."""
+    found = bytearray(syscalls.PIECES_MAX + 1)
+    most = addresses([pages[0], 1] * syscalls.PIECES_MAX)
+    assert syscalls.process_vm_readv(os.getpid(), most, found) == syscalls.PIECES_MAX
+    with pytest.raises(ValueError, match="1024"):
+        syscalls.process_vm_readv(os.getpid(), most + addresses([pages[0], 1]), found)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "into", "expected"),
+    [
+        (addresses([0, 1, 0]), bytearray(2), ValueError),
+        (array.array("I", [0, 1]), bytearray(2), TypeError),
+        (addresses([0, 1]), ints([0]), TypeError),
+        (addresses([0, 1]), memoryview(bytes(2)), ValueError),
+        (memoryview(addresses([0, 1, 2, 3]))[::2], bytearray(2), ValueError),
+    ],
+)
+def test_buffers_that_a_reading_would_overrun_are_refused(
+    pieces: syscalls.WritableBuffer, into: syscalls.WritableBuffer, expected: type[Exception]
+) -> None:
+    """Half a piece, other item types, holes between the items and memory that may not be written are refused."""
+    with pytest.raises(expected):
+        syscalls.process_vm_readv(os.getpid(), pieces, into)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +196,7 @@ def test_process_that_is_gone_is_said_to_be_gone(gone: int) -> None:
         lambda: syscalls.migrate_pages(gone, {0}, {0}),
         lambda: syscalls.move_pages(gone, addresses([0]), None, ints([0])),
         lambda: syscalls.pidfd_open(gone),
+        lambda: syscalls.process_vm_readv(gone, addresses([0, 1]), bytearray(1)),
     )
     for call in calls:
         with pytest.raises(ProcessGone) as caught:
@@ -162,6 +210,8 @@ def test_exiting_process_is_gone_though_the_kernel_says_einval(zombie: int) -> N
         syscalls.migrate_pages(zombie, {0}, {0})
     with pytest.raises(ProcessGone):
         syscalls.move_pages(zombie, addresses([0]), None, ints([0]))
+    with pytest.raises(ProcessGone):
+        syscalls.process_vm_readv(zombie, addresses([0, 1]), bytearray(1))
 
 
 def test_pidfd_becomes_readable_at_exit(sleeper: subprocess.Popen[bytes]) -> None:
@@ -183,6 +233,8 @@ def test_blocking_calls_refuse_an_event_loop() -> None:
             syscalls.migrate_pages(0, {0}, {0})
         with pytest.raises(syscalls.EventLoopBlocked):
             syscalls.move_pages(0, addresses([0]), None, ints([0]))
+        with pytest.raises(syscalls.EventLoopBlocked):
+            syscalls.process_vm_readv(os.getpid(), addresses([0, 1]), bytearray(1))
         with pytest.raises(syscalls.EventLoopBlocked):
             mempolicy.mbind(0, PAGE_BYTES, policy.PolicyMode.DEFAULT, move=policy.MoveFlag.MOVE)
         assert await asyncio.to_thread(syscalls.migrate_pages, 0, {0}, {0}) == 0
