@@ -32,7 +32,7 @@ class RhythmSettings:
     burst_gap_s: float = 0.005
     structural_gap_s: float = 0.05
     echo_s: float = 0.025
-    rest_share: float = 0.002
+    rest_share: float = 0.0015
     blind_structural_share: float = 0.01
     hinted_share: float = 0.10
     structural_share: float = 0.10

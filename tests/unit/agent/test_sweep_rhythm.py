@@ -110,7 +110,7 @@ def test_a_hint_during_a_sweep_is_answered_by_another() -> None:
 
 def test_without_watchers_the_period_is_short() -> None:
     """The sweep alone finds a change within a fraction of a second."""
-    host = Host(light_s=0.0004, watched=False)
+    host = Host(light_s=0.0003, watched=False)
     host.sweep_until(60.0)
     assert max(b - a for (a, _), (b, _) in zip(host.began, host.began[1:], strict=False)) <= 0.25
     host.rhythm.watched(watched=True)
