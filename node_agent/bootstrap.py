@@ -12,11 +12,13 @@ from pathlib import Path
 import grpc
 import structlog
 
+from node_agent.configured import Configured
 from node_agent.core.agent import AgentCore
 from node_agent.core.desk import Limits
 from node_agent.core.detector import is_at_or_below
 from node_agent.core.facts import ProcessRef, TaskFacts
 from node_agent.core.rhythm import Rhythm
+from node_agent.exits import EXIT_CONFIGURATION, EXIT_DATA, EXIT_FAILED, StartError
 from node_agent.linux.journal import JournalDamagedError, JournalError, SqliteJournal
 from node_agent.linux.open_mover import OpenMover, open_mover
 from node_agent.linux.sweep import TaskSweep, boot_clock_s, open_tasks
@@ -29,9 +31,8 @@ from node_agent.rpc.session import Endpoint, SchedulerSession
 from node_agent.rpc.workers import Workers
 from node_agent.runtime.shell import Outlets, Shell
 from node_agent.runtime.sweeping import Sweeping
-from node_agent.settings import AgentSettings
 from numaplace import __version__
-from numaplace.configuration import ConfigurationError, TlsSection
+from numaplace.configured import ConfigurationError, TlsPaths
 from numaplace.kernel.errors import ProcessGone
 from numaplace.kernel.files import read_text
 from numaplace.model.address import is_loopback_host
@@ -42,21 +43,6 @@ from numaplace.telemetry import events, keys
 from numaplace.v1 import local_pb2_grpc
 
 log = structlog.get_logger(__name__)
-
-
-EXIT_FAILED = 1
-EXIT_DATA = 65
-"""EX_DATAERR of sysexits.h: the journal is damaged and stays so; a full disk or a lock may pass."""
-EXIT_CONFIGURATION = 78
-"""EX_CONFIG of sysexits.h: starting again does not help."""
-
-
-class StartError(Exception):
-    """The agent cannot start, or cannot go on; the words say why and what to do."""
-
-    def __init__(self, words: str, exit_code: int) -> None:
-        super().__init__(words)
-        self.exit_code = exit_code
 
 
 class BootClock:
@@ -87,11 +73,11 @@ class Host:
         self.memory.close()
 
 
-def open_host(settings: AgentSettings) -> Host:
+def open_host(settings: Configured) -> Host:
     """Probe this host and open what it offers. Raises ConfigurationError, or OSError of the kernel's files."""
-    rules = settings.follow.to_rules()
+    rules = settings.rules
     tasks = open_tasks(rules, read_topology, settings.state_dir / "adoptions.json")
-    memory = open_mover(partial(_is_owned, settings.follow.owned_cpusets))
+    memory = open_mover(partial(_is_owned, settings.owned_cpusets))
     wanted = settings.watch
     watchers, remarks = open_watchers(
         WatcherChoice(wanted.fanotify, wanted.inotify, wanted.tracefs, execs=rules.by_pattern)
@@ -111,7 +97,7 @@ def _is_owned(owned: tuple[str, ...], cgroup: str) -> bool:
     return any(is_at_or_below(cgroup, top) for top in owned)
 
 
-def describe_host(settings: AgentSettings) -> Iterator[str]:
+def describe_host(settings: Configured) -> Iterator[str]:
     """In plain words what the agent can and cannot do here. Raises StartError."""
     try:
         host = open_host(settings)
@@ -134,7 +120,7 @@ def _off_the_loop(opening: Callable[[], Host]) -> Host:
         return thread.submit(opening).result()
 
 
-async def run_agent(settings: AgentSettings) -> None:
+async def run_agent(settings: Configured) -> None:
     """Run until cancelled. Raises StartError with words for whoever started it."""
     try:
         await Agent(settings).run()
@@ -166,17 +152,17 @@ def _known_causes(group: BaseException) -> list[Exception]:
 class Agent:
     """All parts of one agent, joined."""
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(self, settings: Configured) -> None:
         self._settings = settings
         endpoint = endpoint_of(settings)
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._journal = SqliteJournal(settings.state_dir / "journal.sqlite")
         boot_id = read_text(Path("/proc/sys/kernel/random/boot_id")).strip()
         remembered = self._journal.remember(boot_id)
-        policies = remembered.policies or PolicySet(settings.policy.to_policy())
+        policies = remembered.policies or PolicySet(settings.policy)
         self._host = _off_the_loop(partial(open_host, settings))
         instance = uuid.uuid4().hex[:12]
-        limits = Limits(movers_max=settings.limits.movers)
+        limits = Limits(movers_max=settings.movers)
         self._core = AgentCore(instance, replace(remembered, policies=policies), limits)
         self._publisher = Publisher()
         self._local_servers: list[grpc.aio.Server] = []
@@ -269,7 +255,7 @@ class Agent:
         return released
 
 
-def endpoint_of(settings: AgentSettings) -> Endpoint | None:
+def endpoint_of(settings: Configured) -> Endpoint | None:
     """Where to dial and how, None without a scheduler. Raises ConfigurationError."""
     if settings.scheduler is None:
         return None
@@ -279,7 +265,7 @@ def endpoint_of(settings: AgentSettings) -> Endpoint | None:
     return Endpoint(settings.scheduler)
 
 
-def _credentials(tls: TlsSection) -> grpc.ChannelCredentials:
+def _credentials(tls: TlsPaths) -> grpc.ChannelCredentials:
     """What the files hold now. Raises ConfigurationError."""
     files = tls.files()
     if files is None:
@@ -288,7 +274,7 @@ def _credentials(tls: TlsSection) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(ca, key, certificate)
 
 
-def _demand_loopback(target: str, tls: TlsSection) -> None:
+def _demand_loopback(target: str, tls: TlsPaths) -> None:
     """Plaintext leaves the host only if somebody said so."""
     if target.startswith("unix:"):
         return

@@ -1,20 +1,17 @@
 """``numaplace-agent``: run the agent, or check its configuration and its host without running it."""
 
-import asyncio
-import contextlib
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import structlog
 import typer
 
-from node_agent.bootstrap import EXIT_CONFIGURATION, StartError, describe_host, endpoint_of, run_agent
+from node_agent.configured import Configured, from_json, to_json
+from node_agent.exits import EXIT_CONFIGURATION, EXIT_FAILED, StartError
+from node_agent.launch import become_agent
 from node_agent.settings import AgentSettings
 from numaplace import __version__
-from numaplace.configuration import ConfigurationError, load_settings
-from numaplace.telemetry import events, keys, set_up_logs
+from numaplace.configuration import load_settings
+from numaplace.configured import ConfigurationError
 
 app = typer.Typer(
     name="numaplace-agent",
@@ -96,23 +93,12 @@ def run(  # noqa: PLR0917 - typer passes by keyword
         "tls": {"ca": tls_ca, "certificate": tls_cert, "key": tls_key, "insecure": insecure},
         "log": {"level": log_level},
     }  # fmt: skip
-    settings = _settings(config, flags)
-    set_up_logs(level=settings.log.level, form=settings.log.format, service="agent", host=settings.host)
-    log = structlog.get_logger(__name__)
+    settings = to_json(_settings(config, flags).model_dump())
     try:
-        asyncio.run(_until_signalled(settings))
-    except StartError as error:
-        log.error(events.STOPPED, **{keys.ERROR: str(error)})  # noqa: TRY400 - the words suffice
-        sys.exit(error.exit_code)
-
-
-async def _until_signalled(settings: AgentSettings) -> None:
-    """Run until SIGTERM or SIGINT; the agent then ends its movers after their current batch."""
-    running = asyncio.ensure_future(run_agent(settings))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
+        become_agent(settings)
+    except OSError as error:
+        typer.echo(f"numaplace-agent: cannot go on as the agent: {error}", err=True)
+        raise typer.Exit(EXIT_FAILED) from error
 
 
 @app.command("check-config")
@@ -123,9 +109,11 @@ def check_config(config: Config = None) -> None:
 
         numaplace-agent check-config --config /etc/numaplace/agent.toml
     """
+    from node_agent.bootstrap import endpoint_of  # noqa: PLC0415 - `run` does without: it begins anew
+
     settings = _settings(config, {})
     try:
-        endpoint_of(settings)
+        endpoint_of(_plain(settings))
     except ConfigurationError as error:
         typer.echo(f"numaplace-agent: {error}", err=True)
         raise typer.Exit(EXIT_CONFIGURATION) from error
@@ -140,13 +128,20 @@ def probe(config: Config = None) -> None:
 
         sudo numaplace-agent probe
     """
+    from node_agent.bootstrap import describe_host  # noqa: PLC0415 - `run` does without: it begins anew
+
     settings = _settings(config, {})
     try:
-        for line in describe_host(settings):
+        for line in describe_host(_plain(settings)):
             typer.echo(line)
     except StartError as error:
         typer.echo(f"numaplace-agent: {error}", err=True)
         raise typer.Exit(error.exit_code) from error
+
+
+def _plain(settings: AgentSettings) -> Configured:
+    """The settings as the agent gets them."""
+    return from_json(to_json(settings.model_dump()))
 
 
 def _settings(config: Path | None, flags: dict[str, Any]) -> AgentSettings:

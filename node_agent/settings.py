@@ -10,7 +10,6 @@ from pydantic_settings import SettingsConfigDict
 
 from node_agent.core.rules import TASKS_MAX, SelectionRules
 from numaplace.configuration import PolicySection, Section, ServiceSettings, TlsSection, checked_address
-from numaplace.telemetry import LogFormat
 
 
 class FollowSection(Section):
@@ -54,7 +53,7 @@ class LogSection(Section):
     """How to log."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    format: LogFormat = LogFormat.AUTO
+    format: Literal["auto", "console", "json"] = "auto"
 
 
 def _state_dir() -> Path:

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from numaplace.configured import ConfigurationError, policy_of, tls_of
 from numaplace.model.policy import Budget, FollowMode, Policy
 from numaplace.model.residency import PageKind
 
@@ -28,10 +29,6 @@ def checked_address(address: str) -> str:
     if not sound and not address.startswith("unix:"):
         raise ValueError(f"not an address like HOST:PORT: {address!r}")
     return address
-
-
-class ConfigurationError(Exception):
-    """The configuration cannot be used; the words name the file, the key and the remedy."""
 
 
 class Section(BaseModel):
@@ -62,9 +59,7 @@ class PolicySection(Section):
 
     def to_policy(self) -> Policy:
         """The policy as a value."""
-        fields = self.model_dump()
-        budget = {name: fields.pop(name) for name in ("pace_bytes_per_s", "stall_ms_max", "headroom_bytes")}
-        return Policy(budget=Budget(**budget), **fields)
+        return policy_of(self.model_dump())
 
 
 class TlsSection(Section):
@@ -77,17 +72,7 @@ class TlsSection(Section):
 
     def files(self) -> tuple[bytes, bytes, bytes] | None:
         """Contents of CA, certificate and key, or None for plaintext. Raises ConfigurationError."""
-        paths = (self.ca, self.certificate, self.key)
-        if not any(paths):
-            return None
-        if not all(paths):
-            raise ConfigurationError("[tls]: ca, certificate and key belong together; make them with"
-                                     " numaplace-scheduler certs")  # fmt: skip
-        try:
-            ca, certificate, key = (path.read_bytes() for path in paths if path is not None)
-        except OSError as error:
-            raise ConfigurationError(f"[tls]: {error}") from error
-        return ca, certificate, key
+        return tls_of(self.model_dump()).files()
 
 
 class ServiceSettings(BaseSettings):

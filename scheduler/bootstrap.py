@@ -14,7 +14,7 @@ import structlog
 from prometheus_client import start_http_server
 
 from numaplace import __version__
-from numaplace.configuration import ConfigurationError
+from numaplace.configured import ConfigurationError
 from numaplace.model.address import is_loopback_host
 from numaplace.telemetry import events, keys
 from scheduler.rpc.server import Renewal, Server, TlsFiles

@@ -12,7 +12,8 @@ import structlog
 import typer
 
 from numaplace import __version__
-from numaplace.configuration import ConfigurationError, load_settings
+from numaplace.configuration import load_settings
+from numaplace.configured import ConfigurationError
 from numaplace.telemetry import events, keys, set_up_logs
 from scheduler.bootstrap import serve, tls_files
 from scheduler.certs import CertificateError, Made, make_ca, make_host, make_scheduler, make_user

@@ -22,7 +22,8 @@ class RhythmSettings:
 
     ``burst_gap_s``: least time between sweeps that hints ask for. ``structural_gap_s``: the same for structural ones.
     ``credit_s``: time that sweeps may take at once, before they are held to ``hinted_share`` and ``structural_share``.
-    ``stretch_max``: how many times longer than set a period may become, so that resting keeps to ``rest_share``.
+    ``stretch_max``: how many times longer than set a period may become, so that resting keeps to ``rest_share``, and
+    to ``blind_structural_share`` where no watcher tells of new processes.
     """
 
     watched_period_s: float = 1.0
@@ -31,8 +32,8 @@ class RhythmSettings:
     burst_gap_s: float = 0.005
     structural_gap_s: float = 0.05
     echo_s: float = 0.025
-    rest_share: float = 0.002
-    blind_share: float = 0.05
+    rest_share: float = 0.0015
+    blind_structural_share: float = 0.01
     hinted_share: float = 0.10
     structural_share: float = 0.10
     credit_s: float = 0.25
@@ -129,14 +130,12 @@ class Rhythm:
     def _light_s(self) -> float:
         s = self._settings
         period_s = s.watched_period_s if self._watched else s.blind_period_s
-        return self._light.due_s(period_s, self._rest_share(), s.stretch_max)
+        return self._light.due_s(period_s, s.rest_share, s.stretch_max)
 
     def _structural_s(self) -> float:
         s = self._settings
-        return self._structural.due_s(s.structural_period_s, self._rest_share(), s.stretch_max)
-
-    def _rest_share(self) -> float:
-        return self._settings.rest_share if self._watched else self._settings.blind_share
+        share = s.rest_share if self._watched else s.blind_structural_share
+        return self._structural.due_s(s.structural_period_s, share, s.stretch_max)
 
 
 def matters(hint: Hint, followed: Container[int]) -> bool:

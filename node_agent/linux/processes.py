@@ -32,7 +32,8 @@ YOUNG_S = 10.0
 YOUNG_CHECKS_MAX = 64
 FOLLOWED_CHECKS_MAX = 256
 OTHER_CHECKS_MAX = 64
-"""Checks at one refresh, of each sort of process."""
+KERNEL_CHECKS_MAX = 8
+"""Checks at one refresh, of each sort of process. A kernel thread stays one: only its pid may come to be another's."""
 
 _SERVICE_HIERARCHY = "name=systemd"
 
@@ -114,9 +115,13 @@ class ProcessTable:
         old = [pid for pid in self._turns if pid not in new]
         young = (pid for pid in old if self._is_young(pid, now_s))
         ours = (pid for pid in old if pid in followed)
-        others = (pid for pid in old if pid not in followed)
+        others = (pid for pid in old if pid not in followed and not self._entries[pid].kernel)
+        kernel = (pid for pid in old if self._entries[pid].kernel)
         turns = chain(
-            islice(young, YOUNG_CHECKS_MAX), islice(ours, FOLLOWED_CHECKS_MAX), islice(others, OTHER_CHECKS_MAX)
+            islice(young, YOUNG_CHECKS_MAX),
+            islice(ours, FOLLOWED_CHECKS_MAX),
+            islice(others, OTHER_CHECKS_MAX),
+            islice(kernel, KERNEL_CHECKS_MAX),
         )
         return list(dict.fromkeys(turns))
 
@@ -179,10 +184,15 @@ class ProcessTable:
         if lean is None:
             self._forget(pid)
             return True
-        as_known = replace(lean, arguments=known.arguments, cgroup=known.cgroup, service=known.service, user=known.user)
-        if not _is_same(known, as_known):
+        size = lean.resident_bytes
+        as_known = replace(
+            lean, arguments=known.arguments, cgroup=known.cgroup, service=known.service, user=known.user,
+            resident_bytes=known.resident_bytes,
+        )  # fmt: skip
+        if as_known != known:
             return self._read(pid)
-        self._entries[pid] = as_known
+        if size != known.resident_bytes:
+            self._entries[pid] = replace(known, resident_bytes=size)
         return False
 
     def _misplaced(self, cgroups: Iterable[Cgroup]) -> set[int]:

@@ -19,7 +19,7 @@ import structlog
 
 from node_agent.core.events import Event, SessionClosed, SessionOpened, Told
 from numaplace import wire
-from numaplace.configuration import ConfigurationError
+from numaplace.configured import ConfigurationError
 from numaplace.model.session import PROTOCOL, Hello, Instruction, Report, Snapshot, Welcome
 from numaplace.telemetry import events, keys
 from numaplace.v1 import session_pb2, session_pb2_grpc

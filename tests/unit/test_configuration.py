@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from node_agent.settings import AgentSettings
-from numaplace.configuration import ConfigurationError, ServiceSettings, TlsSection, load_settings, read_toml
+from numaplace.configuration import ServiceSettings, TlsSection, load_settings, read_toml
+from numaplace.configured import ConfigurationError
 from numaplace.model.policy import FollowMode, Policy
 from numaplace.model.residency import PageKind
 from scheduler.settings import SchedulerSettings

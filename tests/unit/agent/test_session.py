@@ -11,7 +11,7 @@ from node_agent.core.events import Event, SessionClosed, SessionOpened, Told
 from node_agent.rpc import session as session_module
 from node_agent.rpc.session import Endpoint, SchedulerSession
 from numaplace import wire
-from numaplace.configuration import ConfigurationError
+from numaplace.configured import ConfigurationError
 from numaplace.model.ids import HostId, NodeId, TaskId
 from numaplace.model.session import (
     Abilities,

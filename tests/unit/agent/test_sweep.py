@@ -12,7 +12,7 @@ from node_agent.core.facts import ProcessRef, TaskFacts
 from node_agent.core.rules import SelectionRules
 from node_agent.core.selection import Adoption
 from node_agent.linux.adoptions import AdoptionFile
-from node_agent.linux.processes import Places
+from node_agent.linux.processes import KERNEL_CHECKS_MAX, Places
 from node_agent.linux.sweep import TaskSweep
 from node_agent.linux.tasks import Host, TaskList
 from node_agent.ports import NotYoursError
@@ -24,6 +24,7 @@ from numaplace.model.topology import Node, Topology
 STATUS = """Name:\tjob\nTgid:\t{tgid}\nPid:\t{pid}\nPPid:\t{ppid}\nUid:\t0\t0\t0\t0\nThreads:\t1\nNSpid:\t{pid}
 Cpus_allowed_list:\t0-3\nMems_allowed_list:\t{mems}\n"""
 AGENT = 9_999
+PF_KTHREAD = 0x200000
 
 
 class FakeHost:
@@ -66,6 +67,7 @@ class FakeHost:
         tids: tuple[int, ...] = (),
         state: str = "S",
         comm: str = "job",
+        kernel: bool = False,
     ) -> ProcessRef:
         """Make a process, or change it; it is listed in its cgroup and in no other."""
         directory = self.root / f"proc/{pid}"
@@ -73,7 +75,8 @@ class FakeHost:
         for tid in (pid, *tids):
             (directory / f"task/{tid}").mkdir(parents=True, exist_ok=True)
             # The fields are those of proc_pid_stat(5): one thread, this start, ten pages resident.
-            tail = f"{parent} 0 0 0 0 0 0 0 0 0 0 0 0 0 20 0 1 0 {start} 0 10"
+            flags = PF_KTHREAD if kernel else 0
+            tail = f"{parent} 0 0 0 0 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 {start} 0 10"
             (directory / f"task/{tid}/stat").write_text(f"{tid} ({comm}) {state} {tail}\n")
             self.masks.setdefault(tid, {0, 1})
         (directory / "stat").write_text((directory / f"task/{pid}/stat").read_text())
@@ -259,6 +262,21 @@ def test_rules_find_cgroups_and_processes_that_come_and_change(host: FakeHost) -
     host.process(10, cgroup="/")
     host.process(20, comm="sh")
     assert seen(sweeper) == {}
+
+
+def test_many_kernel_threads_do_not_keep_processes_waiting(host: FakeHost) -> None:
+    """Big hosts have thousands: they are looked at in turns of their own, and one whose pid is a process's is found."""
+    for pid in range(1000, 1200):
+        host.process(pid, comm="kworker", kernel=True)
+    host.process(5000, comm="sh")
+    sweeper = host.sweeper(SelectionRules(commands=("train",)))
+    assert seen(sweeper) == {}
+    host.process(5000, comm="train")
+    assert set(seen(sweeper)) == {"process:5000@5000"}
+    host.end(1150)
+    host.process(1150, start=6000, comm="train")
+    turns = next(turn for turn in range(1, 100) if len(seen(sweeper)) == 2)
+    assert turns <= 200 / KERNEL_CHECKS_MAX
 
 
 def test_an_empty_cgroup_may_be_adopted_before_anybody_enters(host: FakeHost) -> None:

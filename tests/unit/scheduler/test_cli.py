@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from numaplace.configuration import ConfigurationError, load_settings
+from numaplace.configuration import load_settings
+from numaplace.configured import ConfigurationError
 from numaplace.model.policy import FollowMode
 from scheduler.bootstrap import is_loopback, running, tls_files
 from scheduler.cli import app
