@@ -32,6 +32,8 @@ TOGETHER_PAGES = 512
 
 DEARER = 1.1
 """One call makes a page at most so much dearer than was known."""
+FORGOTTEN = 0.8
+"""A call too small to tell what a page costs lets what was known fade: one slow call must not be believed for ever."""
 
 PRESSURE_SHARE_MAX = 0.1
 DELAY_SHARE_MAX = 0.3
@@ -134,7 +136,7 @@ def _page_ms(known: float | None, signals: Signals, base_bytes: int) -> float | 
     seen = 1000 * signals.call_s / pages
     if known is None:
         return seen if pages >= TOGETHER_PAGES else None
-    return min(seen, known * DEARER if pages >= TOGETHER_PAGES else known)
+    return min(seen, known * (DEARER if pages >= TOGETHER_PAGES else FORGOTTEN))
 
 
 def _sized(pace: Pace, signals: Signals, stall_ms_max: float, *, suffers: bool) -> Pace:

@@ -36,6 +36,8 @@ SLICE_S = 0.02
 """A pause is slept in slices of this length."""
 FEEL_S = 0.25
 """How often the job is asked what it feels: reading that costs more than a small batch."""
+AHEAD_MAX = 2
+"""So many calls wait for a thread: finding the next pages takes as long as some calls, and nobody should idle."""
 RESENDS_MAX = 8
 """A run whose call ended early is sent again for the pages that were never tried, so often at most."""
 
@@ -70,18 +72,18 @@ class Courier:
         stuck: StuckPages,
         budget: Budget,
         hands: Hands,
-        calls_max: int,
+        threads: int,
         splits_before: int,
         between: Callable[[], str | None],
     ) -> None:
         """``between`` is called between calls: it reports progress and returns the reason to end early, or None.
 
-        ``calls_max`` calls may be in the kernel at once; ``splits_before``: huge pages split on this host until now.
+        ``threads``: how many calls ``hands`` make at once; ``splits_before``: huge pages split on this host until now.
         """
         self._host, self._task, self._memories = host, task, memories
         self._ledger, self._guard, self._stuck = ledger, guard, stuck
         self._budget, self._hands, self._between = budget, hands, between
-        self._calls_max, self._splits_before = calls_max, splits_before
+        self._calls_max, self._splits_before = threads + AHEAD_MAX, splits_before
         self.tally = Tally()
         self._pace = first_pace(budget.pace_bytes_per_s, host.base_bytes)
         self._felt = host.felt(task)
@@ -95,8 +97,8 @@ class Courier:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for calls under way: they cannot be called back."""
-        for future in self._flying:
+        """Call back those that wait for a thread, and wait for those in the kernel."""
+        for future in [future for future in self._flying if not future.cancel()]:
             self._account(future.result())
         self._flying.clear()
 
@@ -155,7 +157,7 @@ class Courier:
         return int(run.pages.sizes.max(initial=self._host.base_bytes))
 
     def _launch(self, run: Run, resends: int) -> None:
-        """Send one batch as soon as there may be one more in the kernel."""
+        """Send one batch as soon as there may be one more under way."""
         while len(self._flying) >= self._calls_max:
             self._collect()
         self._guard.spend(run)

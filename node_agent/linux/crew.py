@@ -7,8 +7,10 @@ of the move runs wherever it may.
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 from node_agent.core.pages import Run
 from node_agent.linux.calls import Answer, call
@@ -22,6 +24,14 @@ CROWDED_SHARE = 0.2
 ANYWHERE = Cpus()
 
 
+class _Call(NamedTuple):
+    """A call that is wanted, and where its answer goes."""
+
+    memory: ProcessMemory
+    run: Run
+    answer: Future[Answer]
+
+
 class Crew:
     """Threads for all moves. A host that is not concurrent, the fake, gets its calls from the caller itself."""
 
@@ -31,17 +41,16 @@ class Crew:
         self._pool = ThreadPoolExecutor(THREADS_MAX, "numaplace-move", enrol) if host.concurrent else None
         self._at = threading.local()
 
-    def hands(self, cpus: Cpus) -> "Hands":
-        """What one move calls with, best on these CPUs; empty for any."""
-        return Hands(self, cpus)
+    def hands(self, cpus: Cpus, threads: int) -> "Hands":
+        """What one move calls with: so many threads, best on these CPUs; empty for any."""
+        return Hands(self, cpus, threads)
 
-    def submit(self, work: Callable[[], Answer]) -> Future[Answer]:
+    def submit(self, work: Callable[[], None]) -> None:
         """Have one of the threads do this."""
         if self._pool is not None:
-            return self._pool.submit(work)
-        done: Future[Answer] = Future()
-        done.set_result(work())
-        return done
+            self._pool.submit(work)
+        else:
+            work()
 
     def work(self, memory: ProcessMemory, run: Run, cpus: Cpus) -> tuple[Answer, float]:
         """Call from these CPUs; also for how long this thread waited for one of them."""
@@ -59,17 +68,41 @@ class Crew:
 
 
 class Hands:
-    """A crew as one move uses it."""
+    """A crew as one move uses it: some of its threads at a time, and what waits for them in order."""
 
-    def __init__(self, crew: Crew, cpus: Cpus) -> None:
-        self._crew, self._cpus = crew, cpus
+    def __init__(self, crew: Crew, cpus: Cpus, threads: int) -> None:
+        """``threads`` is how many calls may be in the kernel at once."""
+        self._crew, self._cpus, self._idle = crew, cpus, threads
+        self._waiting: deque[_Call] = deque()
+        self._lock = threading.Lock()
 
     def call(self, memory: ProcessMemory, run: Run) -> Future[Answer]:
-        """Have a run's pages moved."""
-        return self._crew.submit(lambda: self._work(memory, run))
+        """Have a run's pages moved, after those that were asked for before."""
+        wanted = _Call(memory, run, Future())
+        with self._lock:
+            self._waiting.append(wanted)
+            if not self._idle:
+                return wanted.answer
+            self._idle -= 1
+        self._crew.submit(self._work_off)
+        return wanted.answer
 
-    def _work(self, memory: ProcessMemory, run: Run) -> Answer:
-        answer, queued_s = self._crew.work(memory, run, self._cpus)
-        if queued_s > CROWDED_SHARE * (answer.ended_s - answer.began_s):
-            self._cpus = ANYWHERE
-        return answer
+    def _work_off(self) -> None:
+        while (wanted := self._next()) is not None:
+            if not wanted.answer.set_running_or_notify_cancel():
+                continue
+            try:
+                answer, queued_s = self._crew.work(wanted.memory, wanted.run, self._cpus)
+            except BaseException as error:  # noqa: BLE001 - whoever waits for the answer is to hear of it
+                wanted.answer.set_exception(error)
+                continue
+            if queued_s > CROWDED_SHARE * (answer.ended_s - answer.began_s):
+                self._cpus = ANYWHERE
+            wanted.answer.set_result(answer)
+
+    def _next(self) -> "_Call | None":
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._idle += 1
+            return None

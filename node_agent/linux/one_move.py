@@ -100,8 +100,8 @@ class OneMove:
                 guard=self._guard,
                 stuck=self._stuck,
                 budget=self._order.policy.budget,
-                hands=self._crew.hands(self._cpus_of(plan.targets)),
-                calls_max=plan.choice.threads,
+                hands=self._crew.hands(self._cpus_of(plan.targets), plan.choice.threads),
+                threads=plan.choice.threads,
                 splits_before=counters.before.thp_migration_split,
                 between=self._between,
             )

@@ -29,6 +29,8 @@ from numaplace.model.route import Routes
 
 RUN_BYTES = 16 << 20
 """Found pages are gathered until a run is this large, 4096 base pages."""
+FIRST_RUN_BYTES = 2 << 20
+"""The first run is small: its pages move while the rest is still looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Walk:
         self._stuck = stuck
         self._policies: dict[int, Sequence[RegionPolicy]] = {}
         self._gathered: dict[_Key, list[Pages]] = {}
+        self._run_bytes = FIRST_RUN_BYTES
 
     def runs(self) -> Iterator[Run]:
         """Runs of misplaced pages, as they are found."""
@@ -101,6 +104,14 @@ class Walk:
         yield from self._deal(part.view, part.pages.where(away & ~part.foreign), move_all=True)
 
     def _deal(self, view: View, pages: Pages, *, move_all: bool) -> Iterator[Run]:
+        """Sort pages into runs, piece by piece: what a run needs besides is looked up when it is its turn."""
+        at = 0
+        while at < len(pages):
+            count = max(1, pages.where(slice(at, None)).fitting(self._run_bytes))
+            yield from self._sort(view, pages.where(slice(at, at + count)), move_all=move_all)
+            at += count
+
+    def _sort(self, view: View, pages: Pages, *, move_all: bool) -> Iterator[Run]:
         """Sort pages into runs by target and size, and give out those that are full."""
         tails = pages.has(PageFlag.TAIL)
         pages = self._of_wanted_kinds(pages.where(~tails) if tails.any() else pages)
@@ -175,7 +186,8 @@ class Walk:
 
     def _full(self) -> Iterator[Run]:
         for key, gathered in self._gathered.items():
-            if sum(pages.bytes for pages in gathered) >= RUN_BYTES:
+            if sum(pages.bytes for pages in gathered) >= self._run_bytes:
+                self._run_bytes = RUN_BYTES
                 yield self._run(key, gathered)
                 gathered.clear()
 

@@ -23,6 +23,8 @@ from scheduler.state.queue import WaitingQueue
 from scheduler.state.reports import Reports
 from scheduler.state.world import World
 
+TELLS_SOON = (Reason.ALREADY_MOVING, Reason.SETTLING)
+"""Verdicts after which a move, or the next verdict, comes soon."""
 FRESH_S = 0.5
 """A residency that was this young when its task's home changed still holds: a change moves no pages by itself."""
 BUSY = (Reason.HOST_BUSY, Reason.CLUSTER_BUSY)
@@ -115,7 +117,7 @@ class Judging:
 
 
 def _is_outdated(record: TaskRecord) -> bool:
-    """Whether its pages were last located well before its home changed, and no move is there to tell where they are."""
-    if record.verdict is not None and record.verdict.reason is Reason.ALREADY_MOVING:
+    """Whether its pages were last located well before its home changed, and no move tells soon where they are."""
+    if record.verdict is not None and record.verdict.reason in TELLS_SOON:
         return False
     return record.measured_s is None or record.measured_s < record.changed_s - FRESH_S

@@ -62,7 +62,7 @@ def test_a_hint_after_quiet_is_answered_at_once_and_echoed() -> None:
     host = rested()
     host.hint(HINT, 110.5)
     host.began.clear()
-    host.sweep_until(110.6)
+    host.sweep_until(110.8)
     (first, kind), (second, _) = host.began
     assert (first, kind) == (110.5, False)
     assert SETTINGS.echo_s <= second - first < 2 * SETTINGS.echo_s

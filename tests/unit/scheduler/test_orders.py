@@ -115,13 +115,25 @@ def test_home_that_bounces_back_before_it_settles_moves_nothing() -> None:
     assert not sent(stage.pass_time(60), MoveOrder)
 
 
-def test_change_asks_where_the_pages_are_once() -> None:
-    """An old residency is measured anew after a change, but not again while the answer is due."""
+def test_change_that_moves_nothing_asks_where_the_pages_are_once() -> None:
+    """An old residency is measured anew after a change that has settled, but not again while the answer is due."""
     stage = Stage()
     session = stage.join(make_task())
     stage.pass_time(10)
-    assert sent(stage.report(session, home_change(version=2)), Measure)
-    assert not sent(stage.report(session, home_change(home=0, version=3, previous=1)), Measure)
+    assert not sent(stage.report(session, home_change(home=1, version=2)), Measure)
+    assert sent(stage.report(session, home_change(home=0, version=3, previous=1)), Measure)
+    assert not sent(stage.pass_time(1), Measure)
+
+
+def test_change_that_is_moved_for_asks_nothing() -> None:
+    """The move itself tells where the pages are; locating them first would compete with it."""
+    stage = Stage()
+    session = stage.join(make_task())
+    stage.pass_time(10)
+    done = stage.report(session, home_change(version=2))
+    done += stage.pass_time(1)
+    assert sent(done, MoveOrder)
+    assert not sent(done, Measure)
 
 
 def test_unanswered_order_is_sent_again_then_the_session_is_closed() -> None:
