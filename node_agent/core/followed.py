@@ -20,7 +20,7 @@ CHANGES_KEPT = 64
 """Times of changes kept per task: more say nothing new about a burst."""
 MEASURE_PERIOD_S = 30.0
 """A task's pages are located anew this often, or less often where that takes long."""
-MEASURE_SHARE = 1 / 500
+MEASURE_SHARE = 1 / 1000
 """The share of one core that locating the pages of all tasks may take at rest."""
 FRESH_S = 0.5
 """Pages located so recently are not located anew for a change, which moves no pages by itself."""
