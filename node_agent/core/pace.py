@@ -30,10 +30,14 @@ CALL_MS_MAX = 400.0
 TOGETHER_PAGES = 512
 """So many base pages the kernel unmaps at once; a touch waits for those, not for the whole call (mm/migrate.c)."""
 
+TELLING_PAGES = 4 * TOGETHER_PAGES
+"""A smaller call is mostly its fixed cost, which stalls nobody: it can show that a page costs less, not more."""
+BLATANT = 4.0
+"""Unless it took so many times the limit."""
 DEARER = 1.1
 """One call makes a page at most so much dearer than was known."""
 FORGOTTEN = 0.8
-"""A call too small to tell what a page costs lets what was known fade: one slow call must not be believed for ever."""
+"""A call too small to tell lets what was known fade: one slow call must not be believed for ever."""
 
 PRESSURE_SHARE_MAX = 0.1
 DELAY_SHARE_MAX = 0.3
@@ -115,7 +119,7 @@ def next_pace(
         pace = replace(_shrunk(pace), backoff_s=min(PAUSE_MAX_S, max(PAUSE_FIRST_S, pace.backoff_s * 2)))
     elif signals.pressure_share is not None or signals.delay_share is not None:
         pace = replace(pace, backoff_s=0.0 if pace.backoff_s <= PAUSE_FIRST_S else pace.backoff_s / 2)
-    pace = replace(pace, page_ms=_page_ms(pace.page_ms, signals, base_bytes))
+    pace = replace(pace, page_ms=_page_ms(pace.page_ms, signals, stall_ms_max, base_bytes))
     pace = _sized(pace, signals, stall_ms_max, suffers=suffers)
     pause = pace.backoff_s
     if limit_bytes_per_s is not None:
@@ -124,7 +128,7 @@ def next_pace(
     return replace(pace, pause_s=pause)
 
 
-def _page_ms(known: float | None, signals: Signals, base_bytes: int) -> float | None:
+def _page_ms(known: float | None, signals: Signals, stall_ms_max: float, base_bytes: int) -> float | None:
     """What one base page costs in a long call, after one more call: the least seen, and slowly more if it stays more.
 
     A call may be slow for reasons that have nothing to do with its pages (a CPU that somebody else had); the least is
@@ -133,10 +137,12 @@ def _page_ms(known: float | None, signals: Signals, base_bytes: int) -> float | 
     pages = signals.size_bytes // base_bytes
     if signals.huge or pages == 0:
         return known
-    seen = 1000 * signals.call_s / pages
-    if known is None:
-        return seen if pages >= TOGETHER_PAGES else None
-    return min(seen, known * (DEARER if pages >= TOGETHER_PAGES else FORGOTTEN))
+    call_ms = 1000 * signals.call_s
+    if pages >= TELLING_PAGES:
+        return min(call_ms / pages, known * DEARER) if known is not None else call_ms / pages
+    if known is not None:
+        return min(call_ms / pages, known * FORGOTTEN)
+    return call_ms / pages if call_ms > BLATANT * stall_ms_max else None
 
 
 def _sized(pace: Pace, signals: Signals, stall_ms_max: float, *, suffers: bool) -> Pace:

@@ -31,7 +31,7 @@ class RhythmSettings:
     structural_period_s: float = 5.0
     burst_gap_s: float = 0.005
     structural_gap_s: float = 0.05
-    echo_s: float = 0.1
+    echo_s: float = 0.3
     rest_share: float = 0.0015
     blind_structural_share: float = 0.01
     hinted_share: float = 0.10

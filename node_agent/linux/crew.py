@@ -1,9 +1,9 @@
 """The threads that call `move_pages`: hired once, for every move of this host, and lent to one move call by call.
 
 A thread that is made for a call costs as much as the call, wakes whoever watches forks, and has to be made known as
-ours; so they stay. Where a call should run is the move's to say: on the CPUs next to the pages' new place. Those are
-also the job's CPUs, and a mover that queues for them holds pages that the job waits for: once that happens, the rest
-of the move runs wherever it may.
+ours; so they stay. Where a call should run is the move's to say. Those are mostly the job's CPUs too, and a mover
+that queues for them holds pages that the job waits for: once that goes too far, the rest of the move runs wherever it
+may.
 """
 
 import threading
@@ -19,9 +19,14 @@ from numaplace.model.ids import Cpus
 
 THREADS_MAX = 32
 """Of all moves together. Calls beyond wait: so many copy as fast as any memory."""
-CROWDED_SHARE = 0.2
-"""A call that waited for a CPU for this much of its time was in the job's way."""
 ANYWHERE = Cpus()
+
+
+class Place(NamedTuple):
+    """CPUs to call from, empty for any, and the share of a call that may be spent waiting for one of them."""
+
+    cpus: Cpus = ANYWHERE
+    queued_share_max: float = 1.0
 
 
 class _Call(NamedTuple):
@@ -41,9 +46,9 @@ class Crew:
         self._pool = ThreadPoolExecutor(THREADS_MAX, "numaplace-move", enrol) if host.concurrent else None
         self._at = threading.local()
 
-    def hands(self, cpus: Cpus, threads: int) -> "Hands":
-        """What one move calls with: so many threads, best on these CPUs; empty for any."""
-        return Hands(self, cpus, threads)
+    def hands(self, place: Place, threads: int) -> "Hands":
+        """What one move calls with: so many threads, at this place."""
+        return Hands(self, place, threads)
 
     def submit(self, work: Callable[[], None]) -> None:
         """Have one of the threads do this."""
@@ -70,9 +75,9 @@ class Crew:
 class Hands:
     """A crew as one move uses it: some of its threads at a time, and what waits for them in order."""
 
-    def __init__(self, crew: Crew, cpus: Cpus, threads: int) -> None:
+    def __init__(self, crew: Crew, place: Place, threads: int) -> None:
         """``threads`` is how many calls may be in the kernel at once."""
-        self._crew, self._cpus, self._idle = crew, cpus, threads
+        self._crew, self._place, self._idle = crew, place, threads
         self._waiting: deque[_Call] = deque()
         self._lock = threading.Lock()
 
@@ -92,12 +97,12 @@ class Hands:
             if not wanted.answer.set_running_or_notify_cancel():
                 continue
             try:
-                answer, queued_s = self._crew.work(wanted.memory, wanted.run, self._cpus)
+                answer, queued_s = self._crew.work(wanted.memory, wanted.run, self._place.cpus)
             except BaseException as error:  # noqa: BLE001 - whoever waits for the answer is to hear of it
                 wanted.answer.set_exception(error)
                 continue
-            if queued_s > CROWDED_SHARE * (answer.ended_s - answer.began_s):
-                self._cpus = ANYWHERE
+            if queued_s > self._place.queued_share_max * (answer.ended_s - answer.began_s):
+                self._place = Place()
             wanted.answer.set_result(answer)
 
     def _next(self) -> "_Call | None":

@@ -12,7 +12,7 @@ from node_agent.core.facts import Measured
 from node_agent.core.strategy import Choice, KernelTraits
 from node_agent.linux.attribution import Attribution
 from node_agent.linux.courier import Cancelled, Courier, Tally
-from node_agent.linux.crew import Crew
+from node_agent.linux.crew import Crew, Place
 from node_agent.linux.memory import CpusetHandle, HostMemory
 from node_agent.linux.pins import StuckPages
 from node_agent.linux.plan import Plan, make_plan
@@ -21,7 +21,7 @@ from node_agent.linux.room import RoomGuard
 from node_agent.linux.walk import Walk
 from node_agent.ports import MoveControl, MoveJob
 from numaplace.kernel.errors import KernelCallError, ProcessGone, TargetFull
-from numaplace.model.ids import Cpus, Nodes
+from numaplace.model.ids import Nodes
 from numaplace.model.move import (
     CounterAccount,
     LeftReason,
@@ -37,11 +37,15 @@ PASSES_MAX = 4
 REST_BYTES = 1 << 20
 REST_SHARE = 0.002
 """So little is not worth another pass: a running job always has some pages in flight."""
-REPORT_S = 0.1
+REPORT_S = 0.25
 FIRST_REPORT_S = 0.5
 """Nothing has moved yet: the first pages come before words about them."""
 KERNEL_WAIT_S = 2.0
 KERNEL_LOOK_S = 0.05
+NEAR_QUEUED_MAX = 0.2
+"""A call that waited for a CPU for this much of its time was in the job's way."""
+BESIDE_QUEUED_MAX = 0.6
+"""It may share a CPU with one of the job's threads, not with two."""
 MEASURE_FIRST_STALL_MS = 200.0
 """A policy that allows less stall never gets a whole-process call, so nothing need be known to choose."""
 
@@ -100,7 +104,7 @@ class OneMove:
                 guard=self._guard,
                 stuck=self._stuck,
                 budget=self._order.policy.budget,
-                hands=self._crew.hands(self._cpus_of(plan.targets), plan.choice.threads),
+                hands=self._crew.hands(self._place(plan.targets), plan.choice.threads),
                 threads=plan.choice.threads,
                 splits_before=counters.before.thp_migration_split,
                 between=self._between,
@@ -189,11 +193,18 @@ class OneMove:
             holds_stuck=lambda: self._stuck.knows(self._task.processes),
         )
 
-    def _cpus_of(self, nodes: Nodes) -> Cpus:
-        """The CPUs nearest to the pages' new place, unless the job has threads enough to fill them: empty for any."""
+    def _place(self, nodes: Nodes) -> Place:
+        """Where to call from.
+
+        Where the kernel unmaps page by page, each page interrupts every CPU that runs the job and waits for it: all but
+        the one that the mover itself has taken, so it goes among the job's own. Elsewhere the CPUs nearest to the
+        pages' new place are best, unless the job has threads enough to fill them.
+        """
+        if self._traits.migrate_holds_lock:
+            return Place(self._task.cpus, BESIDE_QUEUED_MAX)
         by_id = self._job.topology.by_id
         cpus = frozenset(cpu for node in nodes if node in by_id for cpu in by_id[node].cpus)
-        return cpus if self._task.threads < len(cpus) else frozenset()
+        return Place(cpus, NEAR_QUEUED_MAX) if self._task.threads < len(cpus) else Place()
 
     def _widen(self) -> tuple[Nodes, bool]:
         """Let the cpuset allow home too, if it is ours; returns what it allows then, and whether it was widened."""

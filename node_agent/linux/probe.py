@@ -31,8 +31,9 @@ PROBE_BYTES = 16 << 20
 THREADS_TRIED = 4
 THREADS_GAIN = 0.7
 """Where migrate_pages holds the lock several threads must take this share of one thread's time or less to be used."""
-THREADS_LOSS = 1.3
-"""Elsewhere they are used unless they took so much longer: they pay there unless the CPUs were taken just now."""
+THREADS_LOSS = 2.0
+"""Elsewhere, where pages are unmapped many at a time, they pay unless the CPUs were taken just now: they are used but
+where they took so much longer."""
 LOCK_SHARE = 0.5
 """An mmap() that waits for this share of the call waited for the lock, not for a CPU."""
 ROUNDS = 3

@@ -55,6 +55,17 @@ def test_one_slow_call_does_not_keep_batches_small() -> None:
     assert after((2048, 2.0), *[(2048, 0.04)] * 6).base_pages == BASE_PAGES_MAX
 
 
+def test_a_short_call_says_little_of_what_a_page_costs() -> None:
+    """Most of it is the call's fixed cost; only one that took many times the limit makes batches smaller at once."""
+    assert after((512, 0.1)).base_pages > 512
+    assert after((512, 0.5)).base_pages < 512
+
+
+def test_small_batches_do_not_last_for_ever() -> None:
+    """They seem dear for their fixed cost: what one slow call taught fades, and larger ones are tried again."""
+    assert after((512, 2.0), *[(64, 0.03)] * 30).base_pages >= TOGETHER_PAGES
+
+
 def test_long_calls_shrink_but_not_below_512_pages() -> None:
     """A move is cancelled between calls; below 512 pages the total time doubles."""
     assert after(*[(2048, 1.6)] * 8, stall_ms_max=5000).base_pages == TOGETHER_PAGES

@@ -102,7 +102,7 @@ def test_the_lock_is_judged_by_most_of_the_calls(
 
 @pytest.mark.parametrize(
     ("share", "several_cost", "threads"),
-    [(0, 1.2, THREADS_TRIED), (0, 1.4, 1), (1, 0.6, THREADS_TRIED), (1, 0.8, 1)],
+    [(0, 1.8, THREADS_TRIED), (0, 2.2, 1), (1, 0.6, THREADS_TRIED), (1, 0.8, 1)],
 )
 def test_threads_must_gain_where_the_lock_is_held_and_else_not_lose(
     share: float, several_cost: float, threads: int, monkeypatch: pytest.MonkeyPatch

@@ -62,11 +62,11 @@ def test_a_hint_after_quiet_is_answered_at_once_and_echoed() -> None:
     host = rested()
     host.hint(HINT, 110.5)
     host.began.clear()
-    host.sweep_until(110.8)
+    host.sweep_until(111.2)
     (first, kind), (second, _) = host.began
     assert (first, kind) == (110.5, False)
     assert SETTINGS.echo_s <= second - first < 2 * SETTINGS.echo_s
-    host.sweep_until(110.9)
+    host.sweep_until(111.7)
     assert len(host.began) == 2, "an echo has no echo"
 
 
