@@ -4,8 +4,8 @@ After each batch the pace looks at three things.
 
 - What one of the job's touches can have waited for the batch. The kernel takes 512 base pages, or one huge page, off
   the page tables at a time, whatever the call's length: a longer call stalls no touch for longer. Only where 512 pages
-  take longer than the limit do smaller batches help, and then as many as fit. What a page costs is learned from calls
-  of 512 and more, for each call has a fixed cost that stalls nobody and makes a page of a small one look dear.
+  take longer than the limit do smaller batches help, and then as many as fit. What a page costs is learned from
+  each call, less what a call takes for no page at all, which stalls nobody and would make a page of a small one dear.
 - How long a call of so many pages lasts: a move is cancelled between calls only.
 - What the job feels: the memory pressure of its cgroup, the run delay of its threads. Both may be of its own making
   (it has more threads than CPUs, or was just given fewer): so when they are high for the first time the mover falls
@@ -30,14 +30,10 @@ CALL_MS_MAX = 400.0
 TOGETHER_PAGES = 512
 """So many base pages the kernel unmaps at once; a touch waits for those, not for the whole call (mm/migrate.c)."""
 
-TELLING_PAGES = 4 * TOGETHER_PAGES
-"""A smaller call is mostly its fixed cost, which stalls nobody: it can show that a page costs less, not more."""
-BLATANT = 4.0
-"""Unless it took so many times the limit."""
 DEARER = 1.1
 """One call makes a page at most so much dearer than was known."""
-FORGOTTEN = 0.8
-"""A call too small to tell lets what was known fade: one slow call must not be believed for ever."""
+LEAST_PAGE_MS = 0.0005
+"""No page costs less: what seemed to cost nothing can grow dearer from there."""
 
 PRESSURE_SHARE_MAX = 0.1
 DELAY_SHARE_MAX = 0.3
@@ -51,13 +47,13 @@ BURST_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What one batch cost. ``stall_ms``: the longest that a touch or mmap() can have waited for it.
+    """What one batch cost. ``pages_ms``: its pages, without what a call takes for no page at all; ``call_s``: all.
 
     ``pressure_share`` and ``delay_share``: the shares of the interval that the job lost to memory stalls, and that
     one of its threads on average waited for a CPU; None where unknown.
     """
 
-    stall_ms: float
+    pages_ms: float
     call_s: float
     size_bytes: int
     pressure_share: float | None = None
@@ -70,7 +66,7 @@ class Pace:
     """The next batch and the pause before it.
 
     ``calm_*`` are the shares that the job loses while we do nothing, None until listened to; ``listen`` asks for that.
-    ``page_ms`` is what one base page costs in a long call, None until seen.
+    ``page_ms`` is what one base page costs, None until seen.
     """
 
     base_pages: int = BASE_PAGES_FIRST
@@ -90,7 +86,7 @@ def stall_ms_of(call_ms: float, pages: int, *, huge: bool) -> float:
 
 
 def first_pace(limit_bytes_per_s: int | None, base_bytes: int) -> Pace:
-    """Where a move begins: in the middle, less if the limit is low."""
+    """Where a move begins: with little, and less if the limit is low."""
     pace = Pace()
     if limit_bytes_per_s is None:
         return pace
@@ -119,17 +115,15 @@ def next_pace(
         pace = replace(_shrunk(pace), backoff_s=min(PAUSE_MAX_S, max(PAUSE_FIRST_S, pace.backoff_s * 2)))
     elif signals.pressure_share is not None or signals.delay_share is not None:
         pace = replace(pace, backoff_s=0.0 if pace.backoff_s <= PAUSE_FIRST_S else pace.backoff_s / 2)
-    pace = replace(pace, page_ms=_page_ms(pace.page_ms, signals, stall_ms_max, base_bytes))
+    pace = replace(pace, page_ms=_page_ms(pace.page_ms, signals, base_bytes))
     pace = _sized(pace, signals, stall_ms_max, suffers=suffers)
-    pause = pace.backoff_s
     if limit_bytes_per_s is not None:
         pace = _within_limit(pace, limit_bytes_per_s, base_bytes)
-        pause = max(pause, signals.size_bytes / limit_bytes_per_s - signals.call_s)
-    return replace(pace, pause_s=pause)
+    return replace(pace, pause_s=pace.backoff_s)
 
 
-def _page_ms(known: float | None, signals: Signals, stall_ms_max: float, base_bytes: int) -> float | None:
-    """What one base page costs in a long call, after one more call: the least seen, and slowly more if it stays more.
+def _page_ms(known: float | None, signals: Signals, base_bytes: int) -> float | None:
+    """What one base page costs, after one more call: the least seen, and slowly more if it stays more.
 
     A call may be slow for reasons that have nothing to do with its pages (a CPU that somebody else had); the least is
     what pages cost.
@@ -137,12 +131,8 @@ def _page_ms(known: float | None, signals: Signals, stall_ms_max: float, base_by
     pages = signals.size_bytes // base_bytes
     if signals.huge or pages == 0:
         return known
-    call_ms = 1000 * signals.call_s
-    if pages >= TELLING_PAGES:
-        return min(call_ms / pages, known * DEARER) if known is not None else call_ms / pages
-    if known is not None:
-        return min(call_ms / pages, known * FORGOTTEN)
-    return call_ms / pages if call_ms > BLATANT * stall_ms_max else None
+    seen = signals.pages_ms / pages
+    return seen if known is None else min(seen, max(known * DEARER, LEAST_PAGE_MS))
 
 
 def _sized(pace: Pace, signals: Signals, stall_ms_max: float, *, suffers: bool) -> Pace:

@@ -22,12 +22,22 @@ class KernelTraits:
     """What probing found out about this kernel.
 
     ``migrate_holds_lock``: an mmap() waits for the whole of a `migrate_pages` call. ``migrate_bytes_per_s``: how fast
-    that call is; None if never tried. ``threads_pay``: how many threads in `move_pages` are fastest.
+    that call is; None if never tried. ``threads_pay``: how many threads in `move_pages` are fastest. ``fixed_ms``:
+    what a `move_pages` call takes that has next to nothing to move.
     """
 
     migrate_holds_lock: bool = False
     migrate_bytes_per_s: float | None = None
     threads_pay: int = 1
+    fixed_ms: float = 0.0
+
+    @property
+    def unmaps_one_by_one(self) -> bool:
+        """Whether each page interrupts every CPU that runs the job: several threads then are in each other's way.
+
+        Taken for true where they did not pay, and an old kernel otherwise: batches came with Linux 6.3.
+        """
+        return self.migrate_holds_lock and self.threads_pay == 1
 
 
 @dataclass(frozen=True, slots=True)

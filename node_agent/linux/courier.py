@@ -1,7 +1,7 @@
 """Carries runs of pages to their nodes: cut to the pace, some calls at a time, accounted page by page.
 
-The thread that walks the task is the only one that writes the account. It hands calls to the crew, never more at a
-time than the move may have, and makes the next batch ready while they are in the kernel. Between calls it asks whether
+The thread that walks the task is the only one that writes the account. It hands calls to the crew, a few more than are
+made at once, and makes the next batch ready while they are in the kernel. Between calls it asks whether
 the move was cancelled, and pauses in slices so that it hears of it.
 
 What a call left untried (it ended early, or the target ran dry) is sent again before the rest of its run, but only so
@@ -73,17 +73,22 @@ class Courier:
         budget: Budget,
         hands: Hands,
         threads: int,
+        fixed_ms: float,
         splits_before: int,
         between: Callable[[], str | None],
     ) -> None:
         """``between`` is called between calls: it reports progress and returns the reason to end early, or None.
 
-        ``threads``: how many calls ``hands`` make at once; ``splits_before``: huge pages split on this host until now.
+        ``threads``: how many calls ``hands`` make at once; ``fixed_ms``: what a call takes without any pages;
+        ``splits_before``: huge pages split on this host until now.
         """
         self._host, self._task, self._memories = host, task, memories
         self._ledger, self._guard, self._stuck = ledger, guard, stuck
         self._budget, self._hands, self._between = budget, hands, between
-        self._calls_max, self._splits_before = threads + AHEAD_MAX, splits_before
+        # Under a limit calls are spaced apart: none waits for another.
+        ahead = AHEAD_MAX if budget.pace_bytes_per_s is None else 0
+        self._calls_max, self._splits_before, self._next_start_s = threads + ahead, splits_before, 0.0
+        self._fixed_ms = fixed_ms
         self.tally = Tally()
         self._pace = first_pace(budget.pace_bytes_per_s, host.base_bytes)
         self._felt = host.felt(task)
@@ -97,10 +102,16 @@ class Courier:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Call back those that wait for a thread, and wait for those in the kernel."""
-        for future in [future for future in self._flying if not future.cancel()]:
-            self._account(future.result())
+        """Call back those that wait for a thread, wait for those in the kernel, and only then account for them."""
+        running = [future for future in self._flying if not future.cancel()]
         self._flying.clear()
+        wait(running)
+        for future in running:
+            if future.exception() is None:
+                self._account(future.result())
+        failed = [failure for future in running if (failure := future.exception()) is not None]
+        if failed and error is None:
+            raise failed[0]
 
     def send(self, runs: Iterable[Run]) -> None:
         """Send all runs and wait for their answers; raises Cancelled between calls."""
@@ -157,9 +168,13 @@ class Courier:
         return int(run.pages.sizes.max(initial=self._host.base_bytes))
 
     def _launch(self, run: Run, resends: int) -> None:
-        """Send one batch as soon as there may be one more under way."""
+        """Send one batch as soon as there may be one more under way, and as the limit of bytes a second allows."""
         while len(self._flying) >= self._calls_max:
             self._collect()
+        if self._budget.pace_bytes_per_s is not None:
+            self._wait(self._next_start_s - self._host.now_s())
+            earliest_s = max(self._host.now_s(), self._next_start_s)
+            self._next_start_s = earliest_s + run.bytes / self._budget.pace_bytes_per_s
         self._guard.spend(run)
         self._flying[self._hands.call(self._memories[run.process], run)] = resends
         if any(future.done() for future in self._flying):
@@ -167,7 +182,8 @@ class Courier:
 
     def _collect(self) -> None:
         """Take in at least one answer; pages that were never tried are to be sent again."""
-        done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
+        while not (done := wait(self._flying, SLICE_S, FIRST_COMPLETED).done):
+            self._ask()
         for future in done:
             resends = self._flying.pop(future)
             again = self._account(future.result())
@@ -210,14 +226,15 @@ class Courier:
             tally.gone.add(run.process)
         tally.calls += 1
         tally.call_ms_max = max(tally.call_ms_max, answer.call_ms)
-        stall_ms = stall_ms_of(answer.call_ms, run.bytes // self._together(run), huge=run.size is not PageSize.BASE)
+        pages_ms = max(0.0, answer.call_ms - self._fixed_ms)
+        stall_ms = stall_ms_of(pages_ms, run.bytes // self._together(run), huge=run.size is not PageSize.BASE)
         tally.stall_ms_max = max(tally.stall_ms_max, stall_ms)
         moved = answer.verdicts == Verdict.MOVED
         if moved.any() and tally.first_page_s is None:
             tally.first_page_s = answer.ended_s
         self._book_moved(run, moved)
         self._see_splits(run)
-        self._adapt(stall_ms, answer)
+        self._adapt(pages_ms, answer)
         return self._book_left(answer)
 
     def _together(self, run: Run) -> int:
@@ -271,10 +288,11 @@ class Courier:
             self.tally.split_seen = True
             self._guard.saw_split()
 
-    def _adapt(self, stall_ms: float, answer: Answer) -> None:
+    def _adapt(self, pages_ms: float, answer: Answer) -> None:
         pressure, delay = self._feel()
         huge = answer.run.size is not PageSize.BASE
-        signals = Signals(stall_ms, answer.ended_s - answer.began_s, answer.run.bytes, pressure, delay, huge)
+        call_s = answer.ended_s - answer.began_s
+        signals = Signals(pages_ms, call_s, answer.run.bytes, pressure, delay, huge)
         limit = self._budget.pace_bytes_per_s
         self._pace = next_pace(self._pace, signals, self._budget.stall_ms_max, limit, self._host.base_bytes)
 

@@ -42,16 +42,16 @@ class Crew:
 
     def __init__(self, host: HostMemory, enrol: Callable[[], None]) -> None:
         """``enrol`` is called by each new thread, to make it known as ours."""
-        self._host = host
-        self._pool = ThreadPoolExecutor(THREADS_MAX, "numaplace-move", enrol) if host.concurrent else None
-        self._at = threading.local()
+        self._host, self._enrol = host, enrol
+        self._pool = ThreadPoolExecutor(THREADS_MAX, "numaplace-move") if host.concurrent else None
+        self._here = threading.local()
 
     def hands(self, place: Place, threads: int) -> "Hands":
         """What one move calls with: so many threads, at this place."""
         return Hands(self, place, threads)
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Have one of the threads do this."""
+        """Have one of the threads do this. Raises RuntimeError if there can be none."""
         if self._pool is not None:
             self._pool.submit(work)
         else:
@@ -59,8 +59,11 @@ class Crew:
 
     def work(self, memory: ProcessMemory, run: Run, cpus: Cpus) -> tuple[Answer, float]:
         """Call from these CPUs; also for how long this thread waited for one of them."""
-        if getattr(self._at, "cpus", ANYWHERE) != cpus:
-            self._at.cpus = cpus
+        if not getattr(self._here, "enrolled", False):
+            self._enrol()
+            self._here.enrolled = True
+        if getattr(self._here, "cpus", ANYWHERE) != cpus:
+            self._here.cpus = cpus
             self._host.run_on(cpus)
         before_s = self._host.own_delay_s()
         answer = call(self._host, memory, run)
@@ -82,32 +85,54 @@ class Hands:
         self._lock = threading.Lock()
 
     def call(self, memory: ProcessMemory, run: Run) -> Future[Answer]:
-        """Have a run's pages moved, after those that were asked for before."""
+        """Have a run's pages moved, after those that were asked for before. Raises RuntimeError without a thread."""
         wanted = _Call(memory, run, Future())
         with self._lock:
             self._waiting.append(wanted)
             if not self._idle:
                 return wanted.answer
             self._idle -= 1
-        self._crew.submit(self._work_off)
+        try:
+            self._crew.submit(self._work)
+        except RuntimeError:
+            with self._lock:
+                self._idle += 1
+                if wanted in self._waiting:
+                    self._waiting.remove(wanted)
+            raise
         return wanted.answer
 
-    def _work_off(self) -> None:
-        while (wanted := self._next()) is not None:
-            if not wanted.answer.set_running_or_notify_cancel():
-                continue
-            try:
-                answer, queued_s = self._crew.work(wanted.memory, wanted.run, self._place.cpus)
-            except BaseException as error:  # noqa: BLE001 - whoever waits for the answer is to hear of it
-                wanted.answer.set_exception(error)
-                continue
-            if queued_s > self._place.queued_share_max * (answer.ended_s - answer.began_s):
-                self._place = Place()
-            wanted.answer.set_result(answer)
-
-    def _next(self) -> "_Call | None":
+    def _work(self) -> None:
+        """One call; the next one asks for a thread anew, so that other moves have theirs in between."""
         with self._lock:
-            if self._waiting:
-                return self._waiting.popleft()
+            wanted = self._waiting.popleft() if self._waiting else None
+        if wanted is not None and wanted.answer.set_running_or_notify_cancel():
+            self._answer(wanted)
+        with self._lock:
+            if not self._waiting:
+                self._idle += 1
+                return
+        try:
+            self._crew.submit(self._work)
+        except RuntimeError as error:
+            self._give_up(error)
+
+    def _answer(self, wanted: _Call) -> None:
+        try:
+            answer, queued_s = self._crew.work(wanted.memory, wanted.run, self._place.cpus)
+        except BaseException as error:  # noqa: BLE001 - whoever waits for the answer is to hear of it
+            wanted.answer.set_exception(error)
+            return
+        if queued_s > self._place.queued_share_max * (answer.ended_s - answer.began_s):
+            self._place = Place()
+        wanted.answer.set_result(answer)
+
+    def _give_up(self, error: RuntimeError) -> None:
+        """There are no more threads: whoever waits is told."""
+        with self._lock:
             self._idle += 1
-            return None
+            waiting = tuple(self._waiting)
+            self._waiting.clear()
+        for wanted in waiting:
+            if wanted.answer.set_running_or_notify_cancel():
+                wanted.answer.set_exception(error)

@@ -106,6 +106,7 @@ class OneMove:
                 budget=self._order.policy.budget,
                 hands=self._crew.hands(self._place(plan.targets), plan.choice.threads),
                 threads=plan.choice.threads,
+                fixed_ms=self._traits.fixed_ms,
                 splits_before=counters.before.thp_migration_split,
                 between=self._between,
             )
@@ -200,7 +201,7 @@ class OneMove:
         the one that the mover itself has taken, so it goes among the job's own. Elsewhere the CPUs nearest to the
         pages' new place are best, unless the job has threads enough to fill them.
         """
-        if self._traits.migrate_holds_lock:
+        if self._traits.unmaps_one_by_one:
             return Place(self._task.cpus, BESIDE_QUEUED_MAX)
         by_id = self._job.topology.by_id
         cpus = frozenset(cpu for node in nodes if node in by_id for cpu in by_id[node].cpus)

@@ -2,8 +2,9 @@
 
 The child holds some megabytes and maps a page again and again, keeping its longest wait. Its pages are taken to and fro
 between two nodes: by `migrate_pages`, which tells whether an mmap() waits for the whole call, and by `move_pages` with
-one thread and with several, which tells whether several pay. Takes a fraction of a second, in the background; until it
-is done, or with one node only, the careful assumption holds: no whole-process calls, one thread.
+one thread and with several, which tells whether several pay, and page by page, which tells what a call itself takes.
+Takes a fraction of a second, in the background; until it is done, or with one node only, the careful assumption holds:
+no whole-process calls, one thread.
 """
 
 import os
@@ -138,7 +139,7 @@ class _Probing:
     def traits(self) -> KernelTraits:
         """Try it all."""
         self._move(self._a, 1)
-        traits = self._try_whole()
+        traits = replace(self._try_whole(), fixed_ms=self._fixed_ms())
         threads = min(THREADS_TRIED, os.cpu_count() or 1)
         if threads == 1:
             return traits
@@ -165,6 +166,15 @@ class _Probing:
             fastest_s = min(fastest_s, call_s)
             source, target = target, source
         return KernelTraits(median(shares) > LOCK_SHARE, PROBE_BYTES / fastest_s)
+
+    def _fixed_ms(self) -> float:
+        """What a call takes for a single page."""
+        times_s = []
+        for target in (self._a, self._b) * ROUNDS:
+            began_s = self._host.now_s()
+            self._send(self._addresses[:1], target)
+            times_s.append(self._host.now_s() - began_s)
+        return 1000 * median(times_s)
 
     def _longest_wait_s(self) -> float:
         """The child's longest wait since it was last asked."""

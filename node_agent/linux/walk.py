@@ -29,6 +29,8 @@ from numaplace.model.route import Routes
 
 RUN_BYTES = 16 << 20
 """Found pages are gathered until a run is this large, 4096 base pages."""
+LARGER_PAGES_MAX = 512
+"""Base pages of the largest folio that is mapped by base pages; huge pages are one entry each."""
 FIRST_RUN_BYTES = 2 << 20
 """The first run is small: its pages move while the rest is still looked at."""
 
@@ -107,9 +109,9 @@ class Walk:
         """Sort pages into runs, piece by piece: what a run needs besides is looked up when it is its turn."""
         at = 0
         while at < len(pages):
-            count = max(1, pages.where(slice(at, None)).fitting(self._run_bytes))
-            yield from self._sort(view, pages.where(slice(at, at + count)), move_all=move_all)
-            at += count
+            end = _piece_end(pages, at, self._run_bytes)
+            yield from self._sort(view, pages.where(slice(at, end)), move_all=move_all)
+            at = end
 
     def _sort(self, view: View, pages: Pages, *, move_all: bool) -> Iterator[Run]:
         """Sort pages into runs by target and size, and give out those that are full."""
@@ -202,6 +204,18 @@ class Walk:
         if key.size is PageSize.BASE and self._host.sees_frames:
             pages = one_per_folio(pages, self._host.tails(pages.frames))
         return Run(self._views[key.view].memory.ref, pages, key.target, key.size, key.move_all)
+
+
+def _piece_end(pages: Pages, start: int, size_bytes: int) -> int:
+    """Where a piece of about this size ends: not inside a larger page, which would leave its tails without a head.
+
+    Such a page is one run of neighbouring frames, aligned to its size, which is `LARGER_PAGES_MAX` at most.
+    """
+    end = start + max(1, pages.where(slice(start, None)).fitting(size_bytes))
+    near = pages.frames[end - 1 : end + LARGER_PAGES_MAX]
+    inside = (near[1:] == near[:-1] + np.uint64(1)) & (near[1:] % np.uint64(LARGER_PAGES_MAX) != 0)
+    edges = np.flatnonzero(~inside)
+    return min(end + int(edges[0]) if len(edges) else end + len(inside), len(pages))
 
 
 def one_per_folio(pages: Pages, tails: Mask) -> Pages:
