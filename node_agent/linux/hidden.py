@@ -5,11 +5,16 @@ for absent, moving and asking (see `numaplace.kernel.syscalls`): of a job that t
 The mark goes when the page is touched, so one byte of it is read. Rules:
 
 - Only pages that pagemap calls present are read: reading an absent one would fault it in.
+- Only kernels that hide such pages are read from: elsewhere what seems absent is, and reading could only wait for
+  whoever is behind the page.
 - The kernel takes the reading for a sign of where the page is wanted, and would carry it to the reader's node. It does
   not while the reading thread has a memory policy of its own (mm/mempolicy.c, mpol_misplaced).
 """
 
+import ctypes
 import errno
+import functools
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -19,14 +24,36 @@ from numpy.typing import NDArray
 
 from node_agent.core.pages import Addresses, Ints, Mask
 from node_agent.linux.memory import ProcessMemory
-from numaplace.kernel.errors import Denied, KernelCallError, Unsupported
+from numaplace.kernel.errors import Denied, KernelCallError, Unsupported, translate
 from numaplace.kernel.mempolicy import get_mempolicy, set_mempolicy
 from numaplace.kernel.pagemap import PAGE_BYTES, PRESENT, read_entries_into
 from numaplace.kernel.policy import PolicyMode
-from numaplace.kernel.syscalls import PIECES_MAX, process_vm_readv
+from numaplace.kernel.syscalls import PIECES_MAX, libc_function, move_pages, process_vm_readv
 
 _GAP_PAGES_MAX = 512
 """Entries so close together are read in one go: reading what lies between is cheaper than another system call."""
+
+
+@functools.cache
+def kernel_hides() -> bool:
+    """Whether `move_pages` takes pages without rights for absent here: found out on one of our own."""
+    with mmap.mmap(-1, PAGE_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as area:
+        area[0] = 1
+        page = np.frombuffer(area, np.uint8)
+        address = page.__array_interface__["data"][0]
+        del page
+        said = np.zeros(1, np.int32)
+        _set_rights(address, 0)
+        try:
+            move_pages(0, np.array([address], np.uint64).data, None, said.data)
+        finally:
+            _set_rights(address, mmap.PROT_READ | mmap.PROT_WRITE)
+    return int(said[0]) == -errno.ENOENT
+
+
+def _set_rights(address: int, rights: int) -> None:
+    if libc_function("mprotect")(ctypes.c_void_p(address), ctypes.c_size_t(PAGE_BYTES), ctypes.c_int(rights)) != 0:
+        raise translate("mprotect", ctypes.get_errno())
 
 
 def located(memory: ProcessMemory, addresses: Addresses) -> Ints:

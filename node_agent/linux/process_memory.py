@@ -12,7 +12,7 @@ import numpy as np
 
 from node_agent.core.facts import ProcessRef
 from node_agent.core.pages import Addresses, Ints, Mask, Pages, Region
-from node_agent.linux.hidden import located, present_at, read_each, staying_put
+from node_agent.linux.hidden import kernel_hides, located, present_at, read_each, staying_put
 from node_agent.linux.memory import RegionPolicy
 from node_agent.linux.pages import FrameReader, QueryReader, region_of
 from node_agent.linux.privilege import without_nice
@@ -108,6 +108,8 @@ class LinuxProcessMemory:
         may not be read (memory without any rights, a kernel without the call) stays as it is and is not among them.
         """
         self._check_alive("process_vm_readv")
+        if not kernel_hides():
+            return np.zeros(len(addresses), np.bool_)
         revealed = present_at(self._pagemap, addresses)
         if revealed.any():
             with staying_put():

@@ -11,7 +11,8 @@ import pytest
 
 from node_agent.core.facts import ProcessRef
 from node_agent.core.pages import Addresses, Ints, Mask
-from node_agent.linux import hidden
+from node_agent.linux import hidden, process_memory
+from node_agent.linux.hidden import kernel_hides
 from node_agent.linux.pages import QueryReader
 from node_agent.linux.process_memory import LinuxProcessMemory
 from numaplace.kernel.errors import Denied, ProcessGone, Unsupported
@@ -43,8 +44,9 @@ class Hiding(LinuxProcessMemory):
 
 
 @pytest.fixture
-def memory() -> Iterator[Hiding]:
-    """This process, without frames."""
+def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hiding]:
+    """This process, without frames, on a kernel that hides pages."""
+    monkeypatch.setattr(process_memory, "kernel_hides", lambda: True)
     ref = ProcessRef(os.getpid(), read_identity(os.getpid()).start_ticks)
     opened = Hiding(ref, QueryReader(0))
     yield opened
@@ -63,6 +65,21 @@ def pages() -> Iterator[Addresses]:
         start = ctypes.addressof(hold)
         yield np.arange(start, start + PAGES * PAGE_BYTES, PAGE_BYTES, dtype=np.uint64)
         del hold
+
+
+def test_nothing_is_read_where_nothing_is_hidden(
+    memory: Hiding, pages: Addresses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On other kernels what seems absent is; who is behind the page could keep the reader waiting."""
+    monkeypatch.setattr(process_memory, "kernel_hides", lambda: False)
+    monkeypatch.setattr(process_memory, "read_each", lambda *_: pytest.fail("a page was read"))
+    assert not memory.reveal(pages).any()
+
+
+def test_whether_pages_are_hidden_is_found_out_on_a_page_of_our_own() -> None:
+    """Whatever the answer here; the page has its rights back, and the question is asked once."""
+    assert kernel_hides() in {True, False}
+    assert kernel_hides() is kernel_hides()
 
 
 def every_second() -> Mask:
