@@ -9,8 +9,9 @@
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from numaplace.model.ids import Nodes
+from numaplace.model.ids import Cpus, Nodes
 from numaplace.model.move import Strategy
 from numaplace.model.policy import Budget
 from numaplace.model.residency import PageSize, Residency
@@ -66,6 +67,34 @@ class Choice:
     strategy: Strategy
     reason: str
     threads: int = 1
+
+
+ANYWHERE = Cpus()
+NEAR_QUEUED_MAX = 0.2
+"""A call that waited for a CPU for this much of its time was in the job's way."""
+BESIDE_QUEUED_MAX = 0.6
+"""It may share a CPU with one of the job's threads, not with two."""
+BESIDE_THREADS_MAX = 2
+"""Of the job for each of its CPUs: among more the mover would hardly run."""
+
+
+class Place(NamedTuple):
+    """CPUs to call from, empty for any, and the share of a call that may be spent waiting for one of them."""
+
+    cpus: Cpus = ANYWHERE
+    queued_share_max: float = 1.0
+
+
+def place(kernel: KernelTraits, threads: int, cpus: Cpus, near: Cpus) -> Place:
+    """Where to call from, for a job of so many threads on these CPUs whose pages go to the memory near those.
+
+    Where the kernel unmaps page by page, each page interrupts every CPU that runs the job and waits for it: all but the
+    one that the mover itself has taken, so it goes among the job's own. Elsewhere the CPUs nearest to the pages' new
+    place are best, unless the job has threads enough to fill them.
+    """
+    if kernel.unmaps_one_by_one and threads <= BESIDE_THREADS_MAX * len(cpus):
+        return Place(cpus, BESIDE_QUEUED_MAX)
+    return Place(near, NEAR_QUEUED_MAX) if threads < len(near) else Place()
 
 
 STALL_MARGIN = 1.5

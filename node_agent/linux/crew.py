@@ -13,20 +13,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from node_agent.core.pages import Run
+from node_agent.core.strategy import ANYWHERE, Place
 from node_agent.linux.calls import Answer, call
 from node_agent.linux.memory import HostMemory, ProcessMemory
 from numaplace.model.ids import Cpus
 
 THREADS_MAX = 32
 """Of all moves together. Calls beyond wait: so many copy as fast as any memory."""
-ANYWHERE = Cpus()
-
-
-class Place(NamedTuple):
-    """CPUs to call from, empty for any, and the share of a call that may be spent waiting for one of them."""
-
-    cpus: Cpus = ANYWHERE
-    queued_share_max: float = 1.0
 
 
 class _Call(NamedTuple):

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 from node_agent.core.accounting import Ledger, final_state, growth, in_words, new_pages_in_words
 from node_agent.core.facts import Measured
-from node_agent.core.strategy import Choice, KernelTraits
+from node_agent.core.strategy import Choice, KernelTraits, Place, place
 from node_agent.linux.attribution import Attribution
 from node_agent.linux.courier import Cancelled, Courier, Tally
-from node_agent.linux.crew import Crew, Place
+from node_agent.linux.crew import Crew
 from node_agent.linux.memory import CpusetHandle, HostMemory
 from node_agent.linux.pins import StuckPages
 from node_agent.linux.plan import Plan, make_plan
@@ -42,10 +42,6 @@ FIRST_REPORT_S = 0.5
 """Nothing has moved yet: the first pages come before words about them."""
 KERNEL_WAIT_S = 2.0
 KERNEL_LOOK_S = 0.05
-NEAR_QUEUED_MAX = 0.2
-"""A call that waited for a CPU for this much of its time was in the job's way."""
-BESIDE_QUEUED_MAX = 0.6
-"""It may share a CPU with one of the job's threads, not with two."""
 MEASURE_FIRST_STALL_MS = 200.0
 """A policy that allows less stall never gets a whole-process call, so nothing need be known to choose."""
 
@@ -195,17 +191,9 @@ class OneMove:
         )
 
     def _place(self, nodes: Nodes) -> Place:
-        """Where to call from.
-
-        Where the kernel unmaps page by page, each page interrupts every CPU that runs the job and waits for it: all but
-        the one that the mover itself has taken, so it goes among the job's own. Elsewhere the CPUs nearest to the
-        pages' new place are best, unless the job has threads enough to fill them.
-        """
-        if self._traits.unmaps_one_by_one:
-            return Place(self._task.cpus, BESIDE_QUEUED_MAX)
         by_id = self._job.topology.by_id
-        cpus = frozenset(cpu for node in nodes if node in by_id for cpu in by_id[node].cpus)
-        return Place(cpus, NEAR_QUEUED_MAX) if self._task.threads < len(cpus) else Place()
+        near = frozenset(cpu for node in nodes if node in by_id for cpu in by_id[node].cpus)
+        return place(self._traits, self._task.threads, self._task.cpus, near)
 
     def _widen(self) -> tuple[Nodes, bool]:
         """Let the cpuset allow home too, if it is ours; returns what it allows then, and whether it was widened."""

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from node_agent.core.pages import Run
+from node_agent.core.strategy import ANYWHERE, Place
 from node_agent.linux import crew as crew_module
 from node_agent.linux.calls import Answer
-from node_agent.linux.crew import ANYWHERE, THREADS_MAX, Crew, Hands, Place
+from node_agent.linux.crew import THREADS_MAX, Crew, Hands
 from node_agent.linux.memory import HostMemory, ProcessMemory
 from numaplace.model.ids import CpuId, Cpus
 

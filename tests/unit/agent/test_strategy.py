@@ -1,9 +1,11 @@
 """The choice of strategy: from what the kernel was seen to do, the job's pages and its budget."""
 
+from dataclasses import replace
+
 import pytest
 
-from node_agent.core.strategy import KernelTraits, Situation, choose
-from numaplace.model.ids import NodeId, Nodes
+from node_agent.core.strategy import ANYWHERE, KernelTraits, Situation, choose, place
+from numaplace.model.ids import CpuId, Cpus, NodeId, Nodes
 from numaplace.model.move import Strategy
 from numaplace.model.policy import Budget
 from numaplace.model.residency import Cell, PageKind, PageSize, Residency
@@ -72,3 +74,24 @@ def test_our_cpuset_is_handed_over_and_a_foreign_one_verified() -> None:
     assert choose(NEW_KERNEL, situation(owns_cpuset=True), PATIENT).strategy is Strategy.CPUSET_HANDOVER
     moved = situation(mems=NEW, kernel_moves=True)
     assert choose(NEW_KERNEL, moved, PATIENT).strategy is Strategy.VERIFY_AND_FINISH
+
+
+TWO, FOUR = frozenset({CpuId(2), CpuId(3)}), frozenset(CpuId(cpu) for cpu in range(4))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "threads", "where"),
+    [
+        (OLD_KERNEL, 2, TWO),
+        (OLD_KERNEL, 4, TWO),
+        (OLD_KERNEL, 5, ANYWHERE),
+        (replace(OLD_KERNEL, threads_pay=4), 2, FOUR),
+        (NEW_KERNEL, 2, FOUR),
+        (NEW_KERNEL, 4, ANYWHERE),
+    ],
+)
+def test_pages_are_moved_from_where_it_costs_least(kernel: KernelTraits, threads: int, where: Cpus) -> None:
+    """Among the job where each page interrupts it, else near the new place; never where its threads fill the CPUs."""
+    found = place(kernel, threads, TWO, FOUR)
+    assert found.cpus == where
+    assert (found.queued_share_max < 1) == bool(where)
