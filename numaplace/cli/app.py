@@ -1,5 +1,6 @@
 """The `numaplace` command: its commands put together, and the one place where it ends."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -46,7 +47,14 @@ def _built() -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit with its code (:mod:`numaplace.cli.exits`)."""
     try:
-        _built()(args=None if arguments is None else list(arguments), prog_name="numaplace")
+        try:
+            _built()(args=None if arguments is None else list(arguments), prog_name="numaplace")
+        finally:
+            sys.stdout.flush()
     except exits.Failure as failure:
         sys.stderr.write(f"numaplace: {failure.words}\n")
         sys.exit(failure.code)
+    except BrokenPipeError:
+        # Whoever read has left. Nothing may be left to write when the interpreter ends, or it says 120.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(exits.FAILED)
