@@ -98,8 +98,11 @@ class Ledger:
         """Where the pages are by this account."""
         return Residency({cell: size for cell, size in self.cells.items() if size})
 
-    def final(self, remote_bytes: int) -> dict[LeftReason, int]:
+    def final(self, remote_bytes: int, *, whole: bool = True) -> dict[LeftReason, int]:
         """What is left in the end, given what a last measurement found away from home.
+
+        After ``whole`` passes what is still away and has no reason was met, so it may be what was taken for vanished.
+        After a part of one it is mostly what was never met.
 
         What no reason covers was not reached: the move ended early, the kernel did not find it, or the job touched it
         since.
@@ -108,7 +111,7 @@ class Ledger:
         unexplained = max(0, remote_bytes - sum(left.values()))
         if unexplained:
             left[LeftReason.NOT_REACHED] = left.get(LeftReason.NOT_REACHED, 0) + unexplained
-        vanished = self.vanished_bytes - unexplained
+        vanished = self.vanished_bytes - (unexplained if whole else 0)
         if vanished > 0:
             left[LeftReason.VANISHED] = vanished
         return left

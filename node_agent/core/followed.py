@@ -22,6 +22,8 @@ MEASURE_PERIOD_S = 30.0
 """A task's pages are located anew this often, or less often where that takes long."""
 MEASURE_SHARE = 1 / 1000
 """The share of one core that locating the pages of all tasks may take at rest."""
+REST_S_MAX = 3600.0
+"""However much it costs: late is still true, never is not."""
 FRESH_S = 0.5
 """Pages located so recently are not located anew for a change, which moves no pages by itself."""
 ORDER_WITHIN_S = 0.5
@@ -101,7 +103,7 @@ class Followed:
         """Its pages were located, or could not be; the next time is due after this rest, or when somebody asks."""
         self.measuring = False
         self.located_s = now_s
-        due_s, self.measure_due_s = self.measure_due_s, now_s + max(MEASURE_PERIOD_S, rest_s)
+        due_s, self.measure_due_s = self.measure_due_s, now_s + max(MEASURE_PERIOD_S, min(rest_s, REST_S_MAX))
         if due_s < inf:
             self.ask_measure(now_s)
 

@@ -101,6 +101,8 @@ def _decode(data: bytes) -> tuple[str, tuple[Adoption, ...]]:
 
 
 def _adoption(row: object) -> Adoption:
+    # A file of an agent that did not know yet whose an adoption was: root may release what is in it.
+    row = {"by_uid": 0, **row} if isinstance(row, dict) else row
     if not isinstance(row, dict) or set(row) != {"job", "task", "cgroup", "roots", "by_uid"}:
         raise ValueError(f"no adoption: {str(row)[:80]}")
     job, task, cgroup, roots, by_uid = (row[key] for key in ("job", "task", "cgroup", "roots", "by_uid"))

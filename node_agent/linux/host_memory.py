@@ -57,7 +57,6 @@ class LinuxHostMemory:
                 self._reader = FrameReader(table, self._flags_file, self.thp_bytes, zero_frame)
         self._high: dict[NodeId, int] = {}
         self._high_s = -_WATERMARKS_S
-        self._own_cpus = threading.local()
 
     @property
     def sees_frames(self) -> bool:
@@ -160,15 +159,17 @@ class LinuxHostMemory:
             return False
 
     def run_on(self, cpus: Cpus) -> None:
-        """Let the calling thread run on these CPUs if that is allowed; empty for wherever it was allowed before."""
-        if not hasattr(self._own_cpus, "mask"):
-            self._own_cpus.mask = os.sched_getaffinity(0)
+        """Let the calling thread run on these CPUs if that is allowed; empty for wherever this process may run."""
         with suppress(OSError):
-            os.sched_setaffinity(0, cpus or self._own_cpus.mask)
+            # The main thread stays where it was put, so its CPUs are those of the process, as they are by now.
+            os.sched_setaffinity(0, cpus or os.sched_getaffinity(os.getpid()))
 
     def own_delay_s(self) -> float:
-        """How long the calling thread has waited for a CPU so far."""
-        return procfs.read_schedstat(os.getpid(), tid=threading.get_native_id()).delay_ns / 1e9
+        """How long the calling thread has waited for a CPU so far; 0 on a kernel that does not count it."""
+        try:
+            return procfs.read_schedstat(os.getpid(), tid=threading.get_native_id()).delay_ns / 1e9
+        except KernelCallError:
+            return 0.0
 
     def now_s(self) -> float:
         """CLOCK_MONOTONIC."""

@@ -287,7 +287,8 @@ class OneMove:
             state = MoveState.PARTIAL
             self._notes.append("the task ended")
         else:
-            left = self._ledger.final(measured.residency.remote_bytes(self._order.home))
+            remote = measured.residency.remote_bytes(self._order.home)
+            left = self._ledger.final(remote, whole=cancelled is None)
             state = final_state(left, cancelled, None)
         if tally.split_seen:
             self._notes.append("the kernel split a huge page for want of a free block; no more were sent")

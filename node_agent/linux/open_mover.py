@@ -79,12 +79,13 @@ def find_abilities(
         )
     if isinstance(attributes, NoAttribution):
         remarks.append("tracefs is not available: our migrations cannot be told from those of others in the counters.")
+    traits = probe.wait()
     if probe.failure is not None:
         remarks.append(f"The kernel could not be probed ({probe.failure}): pages are moved in batches by one thread.")
     return Abilities(
         can_move=others and not one_node,
         sees_pagemap=host.sees_frames,
-        migrate_holds_lock=probe.wait().migrate_holds_lock,
+        migrate_holds_lock=traits.migrate_holds_lock,
         kernel=os.uname().release,
         remarks=tuple(remarks),
     )

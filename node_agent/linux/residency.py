@@ -10,6 +10,7 @@ often than the task does, strangers share it. (A private page in a large region,
 several processes, which takes mremap after fork, counts once for each and is taken for shared with strangers.)
 """
 
+import errno
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ from node_agent.core.pages import (
     kinds_of,
 )
 from node_agent.linux.memory import HostMemory, ProcessMemory, RegionPolicy
-from numaplace.kernel.errors import Denied, ProcessGone
+from numaplace.kernel.errors import Denied, KernelCallError, ProcessGone
 from numaplace.model.ids import Nodes
 from numaplace.model.job import MemoryPolicy
 from numaplace.model.residency import Cell, PageKind, Residency
@@ -92,8 +93,10 @@ def open_task(host: HostMemory, processes: Sequence[ProcessRef]) -> Iterator[tup
                 views.append(view_of(memory))
             except ProcessGone:
                 continue
-            except Denied:
-                denied = True
+            except KernelCallError as error:
+                if not isinstance(error, Denied) and error.errno not in {errno.EMFILE, errno.ENFILE}:
+                    raise
+                denied = True  # no right to it, or no descriptor for it: we do not see it
         yield tuple(views), denied
 
 

@@ -7,10 +7,11 @@ when its cgroup is removed. A tree whose first process ended lives on in those t
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from node_agent.core.detector import is_at_or_below
 from node_agent.core.facts import ProcessRef
 from node_agent.core.rules import Process, SelectionRules
 from node_agent.core.selection import (
@@ -113,11 +114,24 @@ class TaskList:
         if process.kernel or pid in self._host.own_pids:
             raise ValueError(f"{pid} is {'a kernel thread' if process.kernel else 'the agent itself'}: never followed")
         task = process_task_id(process.ref)
-        self._adopt(Adoption(job, task, roots=frozenset({ref}), by_uid=by_uid))
+        family = tuple(self._descendants(process))
+        self._adopt(Adoption(job, task, roots=frozenset({ref}), by_uid=by_uid), taken_from=self._tasks_of(family))
         # Descendants that belonged to another adopted tree belong to this nearer one now.
-        for below in self._descendants(process):
+        for below in family:
             self._members.pop(below, None)
         return task
+
+    def _tasks_of(self, family: Collection[ProcessRef]) -> set[TaskId]:
+        """The tasks that these processes are in, and the adopted cgroups that they lie in."""
+        tasks = {self._members[ref] for ref in family if ref in self._members}
+        for ref in family:
+            process = self._table.get(ref.pid)
+            tasks |= self._around(process.cgroup) if process is not None else set()
+        return tasks
+
+    def _around(self, cgroup: str) -> set[TaskId]:
+        """The adopted cgroups at or above this one."""
+        return {a.task for a in self._adoptions.values() if a.cgroup and is_at_or_below(cgroup, a.cgroup)}
 
     def adopt_cgroup(self, job: JobId, path: str, by_uid: int = 0) -> TaskId:
         """Follow a cgroup and all below it under this name; it may be empty yet.
@@ -134,7 +148,9 @@ class TaskList:
         """
         cgroup = self._find_cgroup(path)
         task = cgroup_task_id(cgroup.path)
-        self._adopt(Adoption(job, task, cgroup=cgroup.path, by_uid=by_uid))
+        below = {a.task for a in self._adoptions.values() if a.cgroup and is_at_or_below(a.cgroup, cgroup.path)}
+        adoption = Adoption(job, task, cgroup=cgroup.path, by_uid=by_uid)
+        self._adopt(adoption, taken_from=self._around(cgroup.path) | below)
         return task
 
     def release(self, job: JobId, by_uid: int = 0) -> int:
@@ -153,9 +169,10 @@ class TaskList:
     def _may_change(self, by_uid: int, adoption: Adoption) -> bool:
         return by_uid in (0, self._host.own_uid, adoption.by_uid)
 
-    def _adopt(self, adoption: Adoption) -> None:
+    def _adopt(self, adoption: Adoption, taken_from: Collection[TaskId]) -> None:
+        """The nearest adoption wins, so a new one takes from those around it: only who may release them may do that."""
         for other in self._adoptions.values():
-            same = other.task == adoption.task or other.job == adoption.job
+            same = other.task == adoption.task or other.job == adoption.job or other.task in taken_from
             if same and not self._may_change(adoption.by_uid, other):
                 raise NotYoursError(f"another user adopted {other.task} as {other.job}")
         self._store({**self._adoptions, adoption.task: adoption})

@@ -109,7 +109,7 @@ class Walk:
         """Sort pages into runs, piece by piece: what a run needs besides is looked up when it is its turn."""
         at = 0
         while at < len(pages):
-            end = _piece_end(pages, at, self._run_bytes)
+            end = piece_end(pages, at, self._run_bytes)
             yield from self._sort(view, pages.where(slice(at, end)), move_all=move_all)
             at = end
 
@@ -206,7 +206,7 @@ class Walk:
         return Run(self._views[key.view].memory.ref, pages, key.target, key.size, key.move_all)
 
 
-def _piece_end(pages: Pages, start: int, size_bytes: int) -> int:
+def piece_end(pages: Pages, start: int, size_bytes: int) -> int:
     """Where a piece of about this size ends: not inside a larger page, which would leave its tails without a head.
 
     Such a page is one run of neighbouring frames, aligned to its size, which is `LARGER_PAGES_MAX` at most.

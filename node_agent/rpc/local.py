@@ -148,6 +148,7 @@ class LocalService(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # gener
         process = next((ref for ref in found.processes if ref.pid == pid), None)
         if process is None and pid is not None:
             await _abort(context, grpc.StatusCode.NOT_FOUND, f"there is no process {pid} any more")
+        await self._demand_job(job, context)  # again: while we looked, another's task may have appeared under it
         try:
             facts = await _turn(self._hands.adopt(job, process, cgroup), context)
         except NotYoursError as error:

@@ -13,6 +13,7 @@ from node_agent.core.followed import (
     MEASURE_PERIOD_S,
     MEASURE_SHARE,
     ORDER_WITHIN_S,
+    REST_S_MAX,
     Followed,
     Surroundings,
 )
@@ -54,7 +55,7 @@ def test_a_new_task_is_measured_at_once() -> None:
     assert followed().measure_due_s <= 100.0
 
 
-@pytest.mark.parametrize(("seconds", "tasks"), [(0.001, 1), (0.05, 10), (2.0, 500)])
+@pytest.mark.parametrize(("seconds", "tasks"), [(0.001, 1), (0.05, 10), (0.035, 100)])
 def test_at_rest_all_tasks_together_keep_their_share(seconds: float, tasks: int) -> None:
     """However long it takes and however many there are, locating pages costs at most the share of a core."""
     task = followed()
@@ -63,6 +64,14 @@ def test_at_rest_all_tasks_together_keep_their_share(seconds: float, tasks: int)
     rest_s = task.measure_due_s - 100.0
     assert rest_s >= MEASURE_PERIOD_S
     assert tasks * seconds / rest_s <= MEASURE_SHARE * (1 + 1e-9)
+
+
+def test_no_task_rests_for_ever() -> None:
+    """However large and many they are: where pages are is known to an hour."""
+    task = followed()
+    task.begin_measure()
+    task.locate(located(60.0), 100.0, 5000)
+    assert task.measure_due_s == 100.0 + REST_S_MAX
 
 
 def test_a_change_asks_for_new_pages_unless_they_are_fresh() -> None:

@@ -92,6 +92,13 @@ def test_every_byte_that_stayed_is_counted(pages: int, story: list[tuple[list[st
     assert vanished <= move.freed * SIZE
 
 
+def test_a_move_that_was_cancelled_loses_nothing_of_what_vanished() -> None:
+    """What it never came to is no sign that freed pages are still there."""
+    move, _ = _account(10, [(["freed"] * 3 + ["moved"], 0, set())])
+    left = move.ledger.final(len(move.away) * SIZE, whole=False)
+    assert left == {LeftReason.VANISHED: 3 * SIZE, LeftReason.NOT_REACHED: 6 * SIZE}
+
+
 def test_what_is_found_again_had_not_vanished() -> None:
     """Pages that the kernel does not find, pass after pass, are left; they have not vanished several times."""
     move, left = _account(10, [(["hidden"] * 10, 0, set())] * 4)

@@ -1,14 +1,17 @@
 """The mover on the fake kernel: what moves, what stays and why, to the byte."""
 
+import errno
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from node_agent.core.facts import ProcessRef
 from node_agent.core.pages import Backing
 from node_agent.core.strategy import KernelTraits
-from node_agent.linux.residency import PROCESSES_OPEN_MAX
+from node_agent.linux.residency import PROCESSES_OPEN_MAX, open_task
 from node_agent.ports import MoveJob
+from numaplace.kernel.errors import KernelCallError
 from numaplace.model.ids import CpuId, NodeId
 from numaplace.model.job import MemoryPolicy
 from numaplace.model.move import LeftReason, MoveState, Strategy
@@ -565,6 +568,26 @@ def test_a_bound_task_is_told_where_its_new_pages_will_land() -> None:
     assert outcome.moved_bytes == 500 * BASE
     assert "MPOL_BIND" in outcome.new_pages
     assert "numactl --membind=1" in outcome.new_pages
+
+
+def test_too_few_descriptors_leave_the_rest_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are others' doing as well as ours: what can be opened is located, and nothing fails."""
+    host = FakeHost.of_two()
+    processes = [host.start() for _ in range(3)]
+    for process in processes:
+        host.map(process, [0] * 4)
+    opened = host.open
+    refused = KernelCallError("pidfd_open", errno.EMFILE)
+
+    def scarce(process: ProcessRef) -> FakeProcessMemory:
+        if process == processes[1].ref:
+            raise refused
+        return opened(process)
+
+    monkeypatch.setattr(host, "open", scarce)
+    with open_task(host, [process.ref for process in processes]) as (views, denied):
+        assert len(views) == 2
+        assert denied
 
 
 def test_a_task_that_nobody_may_look_at_is_denied() -> None:

@@ -371,6 +371,26 @@ def test_nobody_adopts_what_another_did_nor_joins_their_job(host: FakeHost) -> N
         sweeper.release(JobId("roots"), by_uid=ALICE)
 
 
+def test_nobody_takes_a_part_out_of_what_another_adopted(host: FakeHost) -> None:
+    """The nearest adoption wins: a child, or a cgroup below or around, would leave the job and its policy."""
+    host.cgroup("/jobs/7/step")
+    host.process(10)
+    host.process(11, parent=10)
+    host.process(20, cgroup="/jobs/7/step")
+    sweeper = host.sweeper()
+    sweeper.adopt(JOB, process=P10)
+    sweeper.adopt(JOB, cgroup="/jobs/7")
+    before = seen(sweeper)
+    for process in (P11, P20):
+        with pytest.raises(NotYoursError, match="another user"):
+            sweeper.adopt(JobId("bobs"), process=process, by_uid=BOB)
+    for cgroup in ("/jobs/7/step", "/jobs"):
+        with pytest.raises(NotYoursError, match="another user"):
+            sweeper.adopt(JobId("bobs"), cgroup=cgroup, by_uid=BOB)
+    assert seen(sweeper).keys() == before.keys()
+    sweeper.adopt(JobId("roots"), cgroup="/jobs/7/step")
+
+
 def test_adoptions_of_another_boot_are_void(host: FakeHost, tmp_path: Path) -> None:
     """After a boot the pid belongs to somebody else."""
     file = tmp_path / "adoptions.json"
@@ -417,6 +437,15 @@ def test_a_damaged_file_is_put_aside_and_said(host: FakeHost, tmp_path: Path, co
     assert "adopt its tasks again" in remark
     assert (tmp_path / "adoptions.json.unreadable").read_text() == content
     assert host.sweeper(file=file).remarks == ()
+
+
+def test_a_file_that_does_not_say_whose_adoptions_they_are_is_roots(tmp_path: Path) -> None:
+    """As an earlier version wrote it: an upgrade loses no adoption, and nobody but root may release it."""
+    file = tmp_path / "adoptions.json"
+    row = '"job": "x", "task": "process:10@10", "cgroup": "", "roots": [[10, 10]]'
+    file.write_text(f'{{"version": 1, "boot_id": "b", "adoptions": [{{{row}}}]}}')
+    (adoption,) = AdoptionFile(file, "b").load().adoptions
+    assert (adoption.job, adoption.roots, adoption.by_uid) == ("x", frozenset({P10}), 0)
 
 
 def test_what_cannot_be_written_down_is_not_adopted(host: FakeHost, tmp_path: Path) -> None:
