@@ -32,6 +32,7 @@ MB = 1 << 20
 JOB_MB = 100
 GUESTS = ("two-6.12-v2", "two-6.1-v2", "two-6.1-v1")
 WITHIN_S = 120.0
+BURST_SETTLE_S = 0.5
 HOME_SHARE = 0.85
 """Of the whole process: what it shares with others, such as Python itself, may stay."""
 MOST_BYTES = int(0.95 * JOB_MB * MB)
@@ -183,7 +184,8 @@ def test_pages_follow_every_kind_of_repin_and_the_account_is_true(lab: Lab, gues
 
 def test_a_burst_ends_in_one_move_and_a_bounce_in_none(lab: Lab) -> None:
     """A hundred re-pins in a second end in one move to the final home, or in none if it is the old one."""
-    with _scene(lab.guest("two-6.12-v2")) as scene:
+    # A guest short of CPUs takes more than a second for it: the burst must stay one all the same.
+    with _scene(lab.guest("two-6.12-v2"), Policy(settle_s=BURST_SETTLE_S)) as scene:
         first, second = two_nodes(scene.topology)
         burst = (
             "import os, sys, time; pid, a, b, n = (eval(word) for word in sys.argv[1:])\n"
