@@ -1,0 +1,247 @@
+"""Where pages are, and bringing them elsewhere: `move_pages` and `migrate_pages` without their traps.
+
+`move_pages(2)` has three. It writes no status for the run of pages that failed, so whoever believes its array takes
+them for moved. It gives up at the first run that fails, so whatever comes later was never tried. And a page in the
+list that needs no move makes it slow, for it then moves what it has gathered page by page. Here pages in place are
+left out, the rest goes in order of its target, what was never tried is sent again, and each page's own answer is asked
+for at the end.
+"""
+
+from __future__ import annotations  # array.array takes no parameters at run time before Python 3.12
+
+import errno
+import os
+from array import array
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from numaplace.kernel import syscalls
+from numaplace.kernel.errors import KernelCallError
+from numaplace.kernel.pagemap import PAGE_BYTES
+from numaplace.mempolicy.ranges import Placeable, Range, pinned
+
+ASKED_AT_ONCE = 1 << 20
+"""Pages of one query: 12 MB of addresses and answers."""
+_UNWRITTEN = -(1 << 30)
+_ROUNDS_MAX = 8
+"""A page that was never tried in so many calls is in somebody's hands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where a buffer's pages are, in bytes of whole pages.
+
+    ``absent_bytes``: never touched, swapped out, or only read so far (the kernel's page of zeros).
+    """
+
+    by_node: Mapping[int, int]
+    absent_bytes: int = 0
+
+    @property
+    def resident_bytes(self) -> int:
+        """The sum over all nodes."""
+        return sum(self.by_node.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What became of pages: ``moved`` and ``in_place`` count them, ``left`` those that stayed, by errno.
+
+    EACCES: several processes map it (ask for ``move_all``). EBUSY: pinned, or in use at each attempt. ENOENT: there
+    is no page. EFAULT: nothing is mapped there, or it is the kernel's page of zeros.
+    """
+
+    moved: int = 0
+    in_place: int = 0
+    left: Mapping[int, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        reasons = "".join(f", {count} left: {os.strerror(number)}" for number, count in sorted(self.left.items()))
+        return f"{self.moved} pages moved, {self.in_place} in place{reasons}"
+
+
+class MoveStoppedError(Exception):
+    """The kernel stopped a move before its end, for the reason in ``__cause__``; ``moved`` is how far it came."""
+
+    def __init__(self, why: KernelCallError, moved: Moved) -> None:
+        super().__init__(f"{why.strerror}; {moved}")
+        self.moved = moved
+
+
+def where(target: Placeable) -> Where:
+    """Where the pages of a buffer are; nothing is faulted in. About 200 ns a page.
+
+    Raises:
+        TypeError, ValueError: as `ranges.pinned`.
+        EventLoopBlocked: on an event loop's thread.
+    """
+    by_node: dict[int, int] = {}
+    absent = 0
+    with pinned(target) as found:
+        for part in _parts(found.touched_pages()):
+            status = _ask(0, part)
+            for node in set(status):
+                size = status.count(node) * PAGE_BYTES
+                if node >= 0:
+                    by_node[node] = by_node.get(node, 0) + size
+                else:
+                    absent += size
+    return Where(dict(sorted(by_node.items())), absent)
+
+
+def locate(addresses: Sequence[int], *, pid: int = 0) -> array[int]:
+    """The node of the page at each address, or a negated errno: ENOENT for no page, EFAULT for nothing mapped.
+
+    Raises:
+        ProcessGone: no such process. Denied: it is not ours to look at.
+        EventLoopBlocked: on an event loop's thread.
+    """
+    return _ask(pid, _addresses(addresses))
+
+
+def move_pages(addresses: Sequence[int], nodes: int | Sequence[int], *, pid: int = 0, move_all: bool = False) -> Moved:
+    """Bring the pages at these addresses to nodes (move_pages(2)).
+
+    Args:
+        addresses: one in each page; an ``array("Q")`` is used as it is.
+        nodes: the node of all, or one for each address.
+        pid: the process whose addresses these are; 0 is this one.
+        move_all: also pages that other processes map; needs CAP_SYS_NICE.
+
+    Returns:
+        What became of them. Pages that stayed are no error; what stopped the move before its end is.
+
+    Raises:
+        MoveStoppedError: a target is full or outside the process's cpuset; a part may have moved.
+        ProcessGone, Denied: before anything moved.
+        ValueError: not one node, nor one for each address.
+        EventLoopBlocked: on an event loop's thread.
+    """
+    return _move(pid, _addresses(addresses), nodes, move_all=move_all)
+
+
+def move_buffer(target: Placeable, node: int, *, move_all: bool = False) -> Moved:
+    """Bring all pages that any of a buffer lies in to a node.
+
+    Raises:
+        As `move_pages`, and as `ranges.pinned`.
+    """
+    with pinned(target) as found:
+        return _move(0, _addresses_of(found.touched_pages()), node, move_all=move_all)
+
+
+def migrate_pages(pid: int, sources: Collection[int], targets: Collection[int]) -> int:
+    """Move all pages of a process from nodes to nodes, by their rank (migrate_pages(2)).
+
+    With CAP_SYS_NICE it takes pages that other processes map along, and out of the process's cpuset; before Linux 6.7
+    the process cannot map memory while it runs. `numaplace move` does neither.
+
+    Returns:
+        How many could not be moved, in units of the kernel's own; shared pages that were skipped are not counted.
+
+    Raises:
+        ProcessGone, Denied, TargetFull, KernelCallError, EventLoopBlocked, ValueError: as `kernel.migrate_pages`.
+    """
+    return syscalls.migrate_pages(pid, sources, targets)
+
+
+def _parts(pages: Range) -> Iterator[array[int]]:
+    step = ASKED_AT_ONCE * PAGE_BYTES
+    for start in range(pages.start, pages.end, step):
+        yield _addresses_of(Range(start, min(step, pages.end - start)))
+
+
+def _addresses_of(pages: Range) -> array[int]:
+    return array("Q", range(pages.start, pages.end, PAGE_BYTES))
+
+
+def _addresses(given: Sequence[int]) -> array[int]:
+    return given if isinstance(given, array) and given.typecode == "Q" else array("Q", given)
+
+
+def _ask(pid: int, addresses: array[int]) -> array[int]:
+    status = array("i", bytes(4 * len(addresses)))
+    syscalls.move_pages(pid, addresses, None, status)
+    return status
+
+
+def _move(pid: int, addresses: array[int], nodes: int | Sequence[int], *, move_all: bool) -> Moved:
+    wanted = _wanted(nodes, len(addresses))
+    before = _ask(pid, addresses)
+    left: dict[int, int] = {}
+    away: list[int] = []
+    for index, node in enumerate(before):
+        if node < 0:
+            _add(left, -node, 1)
+        elif node != wanted[index]:
+            away.append(index)
+    moved, in_place = 0, len(addresses) - len(away) - sum(left.values())
+    away.sort(key=wanted.__getitem__)
+    for target, group in groupby(away, key=wanted.__getitem__):
+        came, stopped = _send(pid, array("Q", map(addresses.__getitem__, group)), target, left, move_all=move_all)
+        moved += came
+        if stopped is not None:
+            raise MoveStoppedError(stopped, Moved(moved, in_place, left)) from stopped
+    return Moved(moved, in_place, left)
+
+
+def _wanted(nodes: int | Sequence[int], count: int) -> array[int]:
+    wanted = array("i", (nodes,)) * count if isinstance(nodes, int) else array("i", nodes)
+    if len(wanted) != count:
+        raise ValueError(f"{len(wanted)} nodes for {count} addresses")
+    return wanted
+
+
+def _send(
+    pid: int, addresses: array[int], node: int, left: dict[int, int], *, move_all: bool
+) -> tuple[int, KernelCallError | None]:
+    """Send pages to one node until each has its answer; how many came, and what stopped it. Adds to ``left``."""
+    moved = 0
+    for _ in range(_ROUNDS_MAX):
+        status = array("i", (_UNWRITTEN,)) * len(addresses)
+        targets = array("i", (node,)) * len(addresses)
+        stopped: KernelCallError | None = None
+        returned = 0
+        try:
+            returned = syscalls.move_pages(pid, addresses, targets, status, move_all=move_all)
+        except KernelCallError as error:
+            stopped = error
+        if not returned and stopped is None and status == targets:
+            return moved + len(addresses), None
+        now = _ask(pid, addresses)
+        moved += now.count(node)
+        if stopped is not None:
+            return moved, stopped
+        addresses = _untried(addresses, status, now, node, left)
+        if not addresses:
+            return moved, None
+    _add(left, errno.EBUSY, len(addresses))
+    return moved, None
+
+
+def _untried(addresses: array[int], status: array[int], now: array[int], node: int, left: dict[int, int]) -> array[int]:
+    """The pages that the call did not get to; of the others that did not come the reason is noted.
+
+    The kernel gathers pages until one that it cannot take, writes that one's status, and moves the gathered. What it
+    did not write before the last written one is the run that failed; what comes after it was never tried.
+    """
+    last = max((index for index, said in enumerate(status) if said != _UNWRITTEN), default=len(status))
+    failed_before = _UNWRITTEN in status[:last]
+    untried = array("Q")
+    for index, (said, is_now) in enumerate(zip(status, now, strict=True)):
+        if is_now == node:
+            continue
+        if is_now < 0:
+            _add(left, -is_now, 1)
+        elif said != _UNWRITTEN:
+            _add(left, -said if said < 0 else errno.EBUSY, 1)
+        elif failed_before and index > last:
+            untried.append(addresses[index])
+        else:
+            _add(left, errno.EBUSY, 1)
+    return untried
+
+
+def _add(left: dict[int, int], number: int, count: int) -> None:
+    left[number] = left.get(number, 0) + count
