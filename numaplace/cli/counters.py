@@ -28,7 +28,7 @@ class Meaning:
 MEANINGS = {
     "pgmigrate_success": Meaning(
         "base pages that were moved, by whomever: 512 for each huge page of 2 MB",
-        "Nothing is wrong. If nobody should be moving: `numaplace moves` tells which moves are ours, and of each what others moved meanwhile.",
+        "Nothing is wrong. If nobody should be moving: `numaplace moves` tells which moves are ours.",
     ),
     "pgmigrate_fail": Meaning(
         "base pages that were tried and stayed: pinned, or in use at each attempt",
