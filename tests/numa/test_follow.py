@@ -210,12 +210,13 @@ def test_observe_decides_and_moves_nothing(lab: Lab) -> None:
         _, second = two_nodes(scene.topology)
         scene.job.pin(second)
         for _ in polls(WITHIN_S):
+            # Before the change something small is mostly away already: what Python maps of its libraries.
             decision = scene.client.job(scene.name).tasks[0].decision
-            if decision is not None and decision.reason == "observe-only":
+            if decision is not None and decision.would_move_bytes >= MOST_BYTES:
                 break
         assert decision is not None
-        assert decision.reason == "observe-only"
         assert decision.would_move_bytes >= MOST_BYTES
+        assert decision.reason == "observe-only"
         assert scene.moves() == []
         assert scene.share_at(scene.topology.home_of(second)) < 1 - HOME_SHARE
 
