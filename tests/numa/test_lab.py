@@ -205,7 +205,7 @@ def test_what_a_command_leaves_running_does_not_hold_it_up(lab: Lab) -> None:
     guest = lab.guest(EVERYDAY)
     result = guest.run(["sh", "-c", "setsid sleep 4343 & echo done"], timeout_s=30)
     assert result.stdout == "done\n"
-    guest.run(["kill", *pids_of(guest, "sleep 4343")])
+    guest.run(["sh", "-c", 'kill "$@"', "sh", *pids_of(guest, "sleep 4343")])
 
 
 def test_a_shell_has_a_terminal(lab: Lab) -> None:
