@@ -59,12 +59,10 @@ from numaplace.model.session import (
     Welcome,
 )
 from numaplace.model.topology import Topology
-from numaplace.model.worth import BUSY_RETRY_S, Action, HostCosts, Reason, judge
+from numaplace.model.worth import BUSY_RETRY_S, WAITS_FOR_LOAD, Action, HostCosts, judge
 
 ALONE_GRACE_S = 3.0
 """A scheduler that is away for less is not missed: its orders come after the reconnect."""
-
-_WAITS_FOR_LOAD = (Reason.TARGET_FULL, Reason.OTHERS_MOVING)
 
 
 class AgentCore:
@@ -268,7 +266,7 @@ class AgentCore:
         around = Surroundings(self.topology, self.load, self._costs, open_moves, self._limits.movers_max)
         verdict = judge(task.situation(now_s, policy, around))
         task.judge_due_s = inf if verdict.not_before_s is None else verdict.not_before_s
-        task.waits_for_load = verdict.reason in _WAITS_FOR_LOAD
+        task.waits_for_load = verdict.reason in WAITS_FOR_LOAD
         if verdict.action is Action.MOVE and self.abilities.can_move:
             task.judge_due_s = now_s + BUSY_RETRY_S
             self._own_orders += 1

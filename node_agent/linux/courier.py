@@ -20,7 +20,7 @@ import numpy as np
 from node_agent.core.accounting import Ledger, reason_of
 from node_agent.core.batches import Verdict
 from node_agent.core.facts import ProcessRef, TaskFacts
-from node_agent.core.pace import LISTEN_S, Pace, Signals, first_pace, heard, next_pace, stall_ms_of
+from node_agent.core.pace import LISTEN_S, Signals, first_pace, heard, next_pace, stall_ms_of
 from node_agent.core.pages import KINDS, Mask, Run
 from node_agent.linux.calls import Answer
 from node_agent.linux.crew import Hands
@@ -302,11 +302,6 @@ class Courier:
             return None, None
         before, self._felt = self._felt, self._host.felt(self._task)
         return lost_shares(before, self._felt)
-
-    @property
-    def pace(self) -> Pace:
-        """The pace as it is now."""
-        return self._pace
 
 
 def _part(run: Run, part: "slice | Mask") -> Run:

@@ -15,8 +15,7 @@ import ctypes
 import errno
 import functools
 import mmap
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from itertools import pairwise
 
 import numpy as np
@@ -25,10 +24,10 @@ from numpy.typing import NDArray
 from node_agent.core.pages import Addresses, Ints, Mask
 from node_agent.linux.memory import ProcessMemory
 from numaplace.kernel.errors import Denied, KernelCallError, Unsupported, translate
-from numaplace.kernel.mempolicy import get_mempolicy, set_mempolicy
 from numaplace.kernel.pagemap import PAGE_BYTES, PRESENT, read_entries_into
 from numaplace.kernel.policy import PolicyMode
 from numaplace.kernel.syscalls import PIECES_MAX, libc_function, move_pages, process_vm_readv
+from numaplace.mempolicy.policies import policy
 
 _GAP_PAGES_MAX = 512
 """Entries so close together are read in one go: reading what lies between is cheaper than another system call."""
@@ -130,12 +129,6 @@ def read_each(pid: int, addresses: Addresses) -> Mask:
     return readable
 
 
-@contextmanager
-def staying_put() -> Iterator[None]:
+def staying_put() -> AbstractContextManager[None]:
     """Let pages that the calling thread reads in the block stay on their nodes, marked by AutoNUMA or not."""
-    before = get_mempolicy()
-    set_mempolicy(PolicyMode.LOCAL)
-    try:
-        yield
-    finally:
-        set_mempolicy(before.mode, before.nodes, before.flags)
+    return policy(PolicyMode.LOCAL)

@@ -49,6 +49,10 @@ class Reason(Enum):
     TRIED = "tried-already"
 
 
+WAITS_FOR_LOAD = (Reason.TARGET_FULL, Reason.OTHERS_MOVING)
+"""Reasons that a change of the host's load may end."""
+
+
 @dataclass(frozen=True, slots=True)
 class HostCosts:
     """What moves cost on this host so far: an average over its earlier moves, or a guess before the first."""

@@ -11,7 +11,7 @@ from numaplace.model.ids import HostId, Nodes
 from numaplace.model.job import HomeChange, Task
 from numaplace.model.move import MoveOutcome, MoveProgress
 from numaplace.model.session import HostLoad, Measure, MoveAccepted, Report, ResidencyMeasured, Snapshot, TaskGone
-from numaplace.model.worth import BOUNCE_WINDOW_S, Lacked, Reason
+from numaplace.model.worth import BOUNCE_WINDOW_S, WAITS_FOR_LOAD, Lacked, Reason
 from scheduler.planning.records import TaskKey, TaskRecord, Tried
 from scheduler.state.agenda import Agenda, TaskDue
 from scheduler.state.book import MoveBook
@@ -27,7 +27,6 @@ RECENT_CHANGES_MAX = 64
 """So many changes within the bounce window are remembered; a task that bounces more is no different."""
 MEASURE_AGAIN_S = 5.0
 """A measurement that was asked for and did not come is asked for again after this time."""
-_WAITS_FOR_LOAD = (Reason.TARGET_FULL, Reason.OTHERS_MOVING)
 
 _Do = Iterator[Instruction]
 
@@ -193,7 +192,7 @@ class Reports:
     def _load(self, host: HostId, load: HostLoad) -> None:
         self._world.put_host(replace(self._world.hosts[host], load=load))
         for record in tuple(self._world.tasks_on(host).values()):
-            if record.verdict is not None and record.verdict.reason in _WAITS_FOR_LOAD:
+            if record.verdict is not None and record.verdict.reason in WAITS_FOR_LOAD:
                 self._world.concern(record.key)
             if record.tried is not None and record.tried.lacked is not None:
                 self._look_for_room(record, record.tried, record.tried.lacked, load)
