@@ -4,15 +4,16 @@
 - `migrate_pages` takes a whole process in one call. Where the kernel holds the mmap lock for all of that call, the job
   stalls as long, but with base pages it is several times faster: for a job whose policy allows that stall.
 - In a cpuset that is ours, mems are widened, the pages moved, and mems narrowed: the kernel then moves next to nothing
-  in its unpaced way, and new pages follow.
+  in its unpaced way, and new pages follow. What it does move then is all that is left, strangers' pages too.
 - After a write to cpuset.mems the kernel has moved the pages itself: what it left is found and finished.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from numaplace.model.ids import Cpus, Nodes
-from numaplace.model.move import Strategy
+from numaplace.model.move import LeftReason, Strategy
 from numaplace.model.policy import Budget
 from numaplace.model.residency import PageSize, Residency
 from numaplace.model.route import Routes
@@ -113,6 +114,28 @@ def choose(kernel: KernelTraits, situation: Situation, budget: Budget) -> Choice
     if whole is not None:
         return Choice(Strategy.MIGRATE_PAGES, whole, 1)
     return Choice(Strategy.MOVE_PAGES, _why_batches(kernel, situation, threads), threads)
+
+
+NARROW_BYTES_MAX = 32 << 20
+"""So much may be left when mems are narrowed: what a program's libraries are, and soon done even unpaced."""
+_HOLDS_WIDE = frozenset(
+    {
+        LeftReason.PINNED,
+        LeftReason.TARGET_FULL,
+        LeftReason.HUGETLB_POOL,
+        LeftReason.THP_WOULD_SPLIT,
+        LeftReason.KEPT_BY_POLICY,
+    }
+)
+"""The kernel would spend seconds on them, force them where there is no room, or move what the policy says must stay."""
+_STAYS_ANYWAY = frozenset({LeftReason.UNMOVABLE_MAPPING, LeftReason.ZERO_PAGE, LeftReason.VANISHED})
+"""The kernel does not touch them when mems are narrowed."""
+
+
+def may_narrow(left: Mapping[LeftReason, int]) -> bool:
+    """Whether a cpuset may be narrowed to home while so much is left elsewhere, all of which the kernel then moves."""
+    moved_then = sum(size for reason, size in left.items() if reason not in _STAYS_ANYWAY)
+    return moved_then <= NARROW_BYTES_MAX and not _HOLDS_WIDE & set(left)
 
 
 def _whole_process(kernel: KernelTraits, situation: Situation, budget: Budget) -> str | None:

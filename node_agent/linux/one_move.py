@@ -7,13 +7,14 @@ of the task after the last call.
 
 from collections.abc import Callable, Sequence
 
-from node_agent.core.accounting import Ledger, final_state, growth, in_words, new_pages_in_words
+from node_agent.core.accounting import Ledger, final_state, growth, in_words, new_pages_in_words, size
 from node_agent.core.facts import Measured
 from node_agent.core.strategy import Choice, KernelTraits, Place, place
 from node_agent.linux.attribution import Attribution
 from node_agent.linux.courier import Cancelled, Courier, Tally
 from node_agent.linux.crew import Crew
-from node_agent.linux.memory import CpusetHandle, HostMemory
+from node_agent.linux.handover import Handover
+from node_agent.linux.memory import HostMemory
 from node_agent.linux.pins import StuckPages
 from node_agent.linux.plan import Plan, make_plan
 from node_agent.linux.residency import View, dominant_policy, look_again, measured_of, open_task, residency_of
@@ -68,7 +69,8 @@ class OneMove:
         self._order, self._task = job.order, job.task
         self._traits, self._known = traits, known
         self._attribution, self._crew = attribution, crew
-        self._cpuset: CpusetHandle | None = host.cpuset_of(job.task) if owns_cpuset else None
+        cpuset = host.cpuset_of(job.task) if owns_cpuset else None
+        self._handover = Handover(cpuset, job.order.home, job.task.mems)
         self._moved_pages = moved_pages
         nodes = sorted(job.order.home & job.topology.with_memory)
         self._guard = RoomGuard(host, nodes, job.order.policy.budget.headroom_bytes)
@@ -89,7 +91,7 @@ class OneMove:
             self._views = views
             if not views:
                 return self._nobody(counters.account(), denied=denied), None
-            mems, widened = self._widen()
+            mems = self._handover.widen()
             self._know()
             plan = self._plan(mems)
             courier = Courier(
@@ -107,10 +109,8 @@ class OneMove:
                 between=self._between,
             )
             cancelled = self._run(plan, courier)
-            if widened and cancelled is None:
-                self._narrow()
-            elif widened:
-                self._notes.append("cpuset.mems still allows the old nodes, as the move ended early")
+            if cancelled is not None:
+                self._handover.ended_early()
             measured = self._measure(cancelled)
             if denied:
                 self._notes.append("some processes are not ours to move (CAP_SYS_PTRACE)")
@@ -125,6 +125,8 @@ class OneMove:
                 elif plan.choice.strategy is Strategy.VERIFY_AND_FINISH:
                     self._wait_for_kernel()
                 self._passes(plan, courier)
+                if self._handover.wide:
+                    self._narrow(plan, courier)
         except Cancelled as cancelled:
             return str(cancelled)
         return None
@@ -132,14 +134,18 @@ class OneMove:
     def _passes(self, plan: Plan, courier: Courier) -> None:
         for _ in range(PASSES_MAX):
             before_bytes = self._ledger.moved_bytes
-            self._ledger.begin_pass()
-            courier.send(Walk(self._host, self._views, plan.wish, self._ledger, self._stuck).runs())
-            self._views = look_again(self._views)
-            residency = residency_of(self._host, self._views)
-            self._ledger.cells = dict(residency.cells)
-            self._last = residency
+            residency = self._pass(plan, courier)
             if self._ledger.moved_bytes == before_bytes or not self._worth_another(residency):
                 break
+
+    def _pass(self, plan: Plan, courier: Courier) -> Residency:
+        self._ledger.begin_pass()
+        courier.send(Walk(self._host, self._views, plan.wish, self._ledger, self._stuck).runs())
+        self._views = look_again(self._views)
+        residency = residency_of(self._host, self._views)
+        self._ledger.cells = dict(residency.cells)
+        self._last = residency
+        return residency
 
     def _measure(self, cancelled: str | None) -> Measured:
         """Where the pages are in the end: the last pass measured it, unless something happened since."""
@@ -186,7 +192,7 @@ class OneMove:
             known=self._known,
             free_bytes=self._guard.free_bytes(),
             mems=mems,
-            owns_cpuset=self._cpuset is not None,
+            owns_cpuset=self._handover.owned,
             holds_stuck=lambda: self._stuck.knows(self._task.processes),
         )
 
@@ -195,29 +201,18 @@ class OneMove:
         near = frozenset(cpu for node in nodes if node in by_id for cpu in by_id[node].cpus)
         return place(self._traits, self._task.threads, self._task.cpus, near)
 
-    def _widen(self) -> tuple[Nodes, bool]:
-        """Let the cpuset allow home too, if it is ours; returns what it allows then, and whether it was widened."""
-        if self._cpuset is None or self._order.home == self._task.mems:
-            return self._task.mems, False
-        try:
-            self._cpuset.write_mems(self._cpuset.mems() | self._order.home)
-            return self._cpuset.mems(), True
-        except KernelCallError as error:
-            self._notes.append(f"cpuset.mems could not be widened ({error})")
-            return self._task.mems, False
-
-    def _narrow(self) -> None:
-        """Let the cpuset allow home only, once next to nothing lies elsewhere: the kernel moves the rest unpaced."""
-        if self._cpuset is None or self._worth_another(Residency(self._ledger.cells)) or self._ledger.left:
-            self._notes.append("cpuset.mems still allows the old nodes, as pages are left there")
-            return
+    def _narrow(self, plan: Plan, courier: Courier) -> None:
+        """Hand the cpuset over. What the kernel takes along then is not left any more, and was not moved by us."""
+        before = self._last or self._pass(plan, courier)
         began_s = self._host.now_s()
-        try:
-            self._cpuset.write_mems(self._order.home)
-        except KernelCallError as error:
-            self._notes.append(f"cpuset.mems could not be narrowed ({error})")
+        narrowed = self._handover.narrow(self._ledger.left, finished=not self._worth_another(before))
         self._stall_ms = max(self._stall_ms, 1000 * (self._host.now_s() - began_s))
-        self._last = None
+        if not narrowed:
+            return
+        after = self._pass(plan, courier)
+        taken_bytes = before.remote_bytes(self._order.home) - after.remote_bytes(self._order.home)
+        if taken_bytes > 0:
+            self._notes.append(f"the kernel took {size(taken_bytes)} more along as cpuset.mems was narrowed")
 
     def _migrate_whole(self, plan: Plan, tally: Tally) -> None:
         """migrate_pages(2), one source node and one process at a time; what it moved is measured."""
@@ -292,7 +287,9 @@ class OneMove:
             state = final_state(left, cancelled, None)
         if tally.split_seen:
             self._notes.append("the kernel split a huge page for want of a free block; no more were sent")
-        words = "; ".join([in_words(self._ledger.moved_bytes, left, cancelled, None), *self._notes])
+        words = "; ".join(
+            [in_words(self._ledger.moved_bytes, left, cancelled, None), *self._notes, *self._handover.notes]
+        )
         return self._said(
             plan.choice, state=state, words=words, left=left, tally=tally, measured=measured, account=account
         )
@@ -308,7 +305,7 @@ class OneMove:
         measured: Measured,
         account: CounterAccount,
     ) -> MoveOutcome:
-        mems = self._cpuset.mems() if self._cpuset is not None else self._task.mems
+        mems = self._handover.mems()
         first_s = tally.first_page_s
         return MoveOutcome(
             move=self._order.id,

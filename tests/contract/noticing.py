@@ -12,7 +12,6 @@ import os
 import select
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,13 +26,13 @@ from node_agent.linux.sweep import TaskSweep, boot_clock_s, open_tasks
 from node_agent.linux.topology import read_topology
 from node_agent.linux.watchers import WatcherChoice, open_watchers, see_everything
 from node_agent.ports import Watcher
-from numaplace.kernel.cgroups import Cgroup, attach_process, read_hierarchies
-from numaplace.kernel.cpusets import write_cpus, write_mems
+from numaplace.kernel.cgroups import Cgroup, attach_process
 from numaplace.kernel.procfs import read_stat
 from numaplace.model.cpuset import format_id_list, parse_cpus, parse_nodes
 from numaplace.model.ids import JobId, NodeId, TaskId
 from numaplace.model.job import ChangeSource, HomeChange
 from numaplace.model.session import TaskGone
+from tests.contract.cgroups import make_cpuset, remove_cgroup
 
 PATIENCE_S = 60.0
 """Longer than the longest rest between structural sweeps on a slow guest."""
@@ -183,18 +182,8 @@ class Bench:
 
     def cpuset(self, name: str, parent: Cgroup | None = None, cpus: str = "0-3", mems: str = "0-1") -> Cgroup:
         """A new cpuset."""
-        mount = read_hierarchies().of_controller("cpuset")
-        assert mount is not None
-        above = parent or Cgroup(mount.directory, mount.version, "/")
-        if above.version == 2:
-            (above.directory / "cgroup.subtree_control").write_text("+cpuset")
-        cgroup = Cgroup(above.directory / name, above.version, f"{above.path.rstrip('/')}/{name}")
-        cgroup.directory.mkdir()
-        self._directories.callback(_remove, cgroup.directory)
-        if cpus:
-            write_cpus(cgroup, parse_cpus(cpus))
-        if mems:
-            write_mems(cgroup, parse_nodes(mems))
+        cgroup = make_cpuset(name, parent, cpus=parse_cpus(cpus), mems=parse_nodes(mems))
+        self._directories.callback(remove_cgroup, cgroup.directory)
         return cgroup
 
     def time(self, agent: Agent, change: tuple[object, ...], wanted: Callable[[Seen], bool]) -> Seen:
@@ -216,20 +205,6 @@ class Bench:
         seen = self.time(agent, change, wanted)
         assert isinstance(seen, HomeChange)
         return seen
-
-
-def _remove(directory: Path) -> None:
-    """Remove a cgroup once its last process is gone, which takes the kernel a moment."""
-    for _ in range(200):
-        try:
-            directory.rmdir()
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                raise
-            time.sleep(0.05)
-        else:
-            return
-    raise TimeoutError(f"{directory} stays busy")
 
 
 @pytest.fixture

@@ -7,42 +7,14 @@ Real jobs are Python programs: besides their memory of one kind they have some m
 that strangers map too. So shares are compared with the size of the memory in question, and SHARED may always be left.
 """
 
-import os
-from collections.abc import Iterator
-
 import pytest
 
 from numaplace.model.ids import NodeId
-from numaplace.model.move import LeftReason, MoveOutcome
+from numaplace.model.move import LeftReason
 from numaplace.model.policy import Budget, Policy
 from numaplace.model.residency import PageKind, PageSize
-from tests.contract.worlds import NEW, OLD, Job, World, fake_world, real_world
+from tests.contract.worlds import NEW, OLD, REAL, Part, World, settled
 from tests.fakes.kernel import MIB
-
-REAL = os.environ.get("NUMAPLACE_CONTRACT") == "real"
-LIBRARIES = 24 * MIB
-"""More than a Python program shares with others."""
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    """The world that this run is about."""
-    made = real_world() if REAL else fake_world()
-    yield made
-    made.close()
-
-
-def settled(job: Job, outcome: MoveOutcome, *reasons: LeftReason) -> None:
-    """What must hold after every move: not a byte changed, and every byte away from home is explained."""
-    assert job.unchanged()
-    remote = outcome.residency.remote_bytes(NEW)
-    explained = sum(size for reason, size in outcome.left.items() if reason is not LeftReason.VANISHED)
-    # A real job touches pages while it is looked at; the fake is exact.
-    assert abs(explained - remote) <= (MIB if REAL else 0)
-    often = {LeftReason.SHARED, LeftReason.VANISHED, LeftReason.BUSY, LeftReason.NOT_REACHED} if REAL else set()
-    unexpected = {reason: size for reason, size in outcome.left.items() if reason not in often | set(reasons)}
-    assert not unexpected, f"left for other reasons than expected: {unexpected}"
-    assert outcome.left.get(LeftReason.SHARED, 0) <= LIBRARIES
 
 
 @pytest.mark.parametrize("kind", ["base", "locked", "file", "bound", "preferred"])
@@ -71,19 +43,11 @@ def test_what_strangers_share_stays(world: World, kind: str) -> None:
     job = world.job(kind)
     order_for = job.processes[:1]
     before = world.mover.measure(order_for).residency
-    outcome = world.move(_Part(job))
+    outcome = world.move(Part(job))
     assert job.unchanged()
     assert outcome.left[LeftReason.SHARED] >= job.size_bytes
     assert outcome.residency.by_node[NodeId(0)] >= job.size_bytes
     assert before.resident_bytes >= job.size_bytes
-
-
-class _Part:
-    """Only the first process of a job."""
-
-    def __init__(self, job: Job) -> None:
-        self.size_bytes, self.processes = job.size_bytes, job.processes[:1]
-        self.unchanged, self.tried, self.end = job.unchanged, job.tried, job.end
 
 
 def test_huge_pages_stay_whole(world: World) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
+from tests.harness.settings import settings
 from tests.harness.stage import Stage
 
 BALANCING = "/proc/sys/kernel/numa_balancing"
@@ -15,11 +16,5 @@ def autonuma(stage: Stage, *, on: bool) -> Iterator[None]:
     """Off, or on and in a hurry; afterwards as it was."""
     stage.run(["sh", "-c", "mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug"])
     wanted = {BALANCING: "1" if on else "0"} | {f"{SETTINGS}/{name}": value for name, value in HURRY.items() if on}
-    found = {path: stage.read_text(path).strip() for path in wanted}
-    try:
-        for path, value in wanted.items():
-            stage.write(path, value)
+    with settings(stage, wanted):
         yield
-    finally:
-        for path, value in found.items():
-            stage.write(path, value)

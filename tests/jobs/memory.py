@@ -2,8 +2,8 @@
 
 Kinds: base, thp, hugetlb, locked, file, shm (a child maps it too), cow (a child has it after fork), pinned (half of it
 is registered with io_uring), bound (under MPOL_BIND to node 0), preferred (by set_mempolicy), interleaved (over all
-nodes allowed). It says which pids it consists of, where its memory is, and its checksum. Word: `check` sums it up
-anew, in every process of it that shares the memory.
+nodes allowed). It says which pids it consists of, where its memory is, and its checksum. Words: `check` sums it up
+anew, in every process of it that shares the memory; `release` ends the registration of what is pinned.
 """
 
 import ctypes
@@ -21,8 +21,10 @@ from tests.jobs.areas import HUGE, MAP_HUGETLB, MB, Area, advise, base_area, hug
 from tests.jobs.talk import talk
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_IO_URING_SETUP, _IO_URING_REGISTER, _REGISTER_BUFFERS = 425, 427, 0
+_IO_URING_SETUP, _IO_URING_REGISTER, _REGISTER_BUFFERS, _UNREGISTER_BUFFERS = 425, 427, 0, 1
 _SETUP_BYTES = 120
+_rings: list[int] = []
+"""Of those who pin."""
 
 
 def hugetlb_area(size_bytes: int) -> Area:
@@ -65,7 +67,16 @@ def pinned_area(size_bytes: int) -> Area:
     buffers = ctypes.create_string_buffer(struct.pack("QQ", area.address, size_bytes // 2))
     if _libc.syscall(_IO_URING_REGISTER, ring, _REGISTER_BUFFERS, buffers, 1) < 0:
         raise OSError(ctypes.get_errno(), "io_uring_register")
+    _rings.append(ring)
     return area
+
+
+def release() -> dict[str, object]:
+    """End the registration of all that is pinned; raises OSError."""
+    for ring in _rings:
+        if _libc.syscall(_IO_URING_REGISTER, ring, _UNREGISTER_BUFFERS, None, 0) < 0:
+            raise OSError(ctypes.get_errno(), "io_uring_register")
+    return {"released": True}
 
 
 def bound_area(size_bytes: int) -> Area:
@@ -141,7 +152,7 @@ def main(kind: str, mb: int) -> None:
             "size_bytes": size_bytes,
             "checksums": [check() for check in checks],
         },
-        {"check": lambda: {"checksums": [check() for check in checks]}},
+        {"check": lambda: {"checksums": [check() for check in checks]}, "release": release},
     )
 
 

@@ -1,40 +1,28 @@
-"""The memory contract suite on real kernels: what passes on the fake passes on 6.1 and 6.12, cgroup v1 and v2."""
+"""The contract suites on real kernels: what passes on the fake passes on 6.1 and 6.12, cgroup v1 and v2."""
 
 import pytest
 
+from tests.harness.autonuma import autonuma
+from tests.harness.settings import settings
 from tests.lab.pytest_plugin import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+SUITE = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "tests/contract"]
 SUITE_S_MAX = 800
 HUGE_PAGES_A_NODE = 16
+POOLS = [f"/sys/devices/system/node/node{node}/hugepages/hugepages-2048kB/nr_hugepages" for node in (0, 1)]
+KHUGEPAGED = "/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs"
+NEVER_MS = "3600000"
 
 
 @pytest.mark.parametrize("name", ["two-6.1-v1", "two-6.1-v2", "two-6.12-v1", "two-6.12-v2"])
 def test_the_contract_holds_on_this_kernel(lab: Lab, name: str) -> None:
-    """Every kind of memory moves, or stays for its reason, and not a byte of any job changes."""
+    """Every kind of memory moves, or stays for its reason, by every strategy, and not a byte of any job changes."""
     guest = lab.guest(name)
     # AutoNUMA would move pages too, and khugepaged make huge ones: right, but not this suite's business.
-    guest.write("/proc/sys/kernel/numa_balancing", "0")
-    guest.write("/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs", "3600000")
-    for node in (0, 1):
-        pool = f"/sys/devices/system/node/node{node}/hugepages/hugepages-2048kB/nr_hugepages"
-        guest.write(pool, str(HUGE_PAGES_A_NODE))
-    result = guest.run(
-        [
-            "python",
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:randomly",
-            "tests/contract/test_memory.py",
-        ],
-        env={"NUMAPLACE_CONTRACT": "real"},
-        check=False,
-        timeout_s=SUITE_S_MAX,
-    )
+    kept = {KHUGEPAGED: NEVER_MS} | dict.fromkeys(POOLS, str(HUGE_PAGES_A_NODE))
+    with autonuma(guest, on=False), settings(guest, kept):
+        result = guest.run(SUITE, env={"NUMAPLACE_CONTRACT": "real"}, check=False, timeout_s=SUITE_S_MAX)
     assert result.exit_code == 0, result.stdout
     assert " passed" in result.stdout
     assert "skipped" not in result.stdout

@@ -532,6 +532,19 @@ def test_our_own_cpuset_is_handed_over() -> None:
     assert outcome.new_pages == ""
 
 
+def test_what_strangers_share_goes_along_when_our_cpuset_is_narrowed() -> None:
+    """The kernel takes it: then it is not left, was not moved by us, and the account says how much it was."""
+    host = FakeHost.of_two()
+    process = host.start(on(0))
+    host.map(process, [0] * 6000)
+    host.share(host.start(), host.map(process, [0] * 500, backing=Backing.FILE))
+    cpuset = host.cpuset("/ours", [process])
+    outcome = move(host, [process], mover=mover_of(host, owned="/ours"), cgroup="/ours")
+    assert cpuset.writes == [on(0, 1), on(1)]
+    assert (outcome.state, outcome.moved_bytes, dict(outcome.left)) == (MoveState.COMPLETED, 6000 * BASE, {})
+    assert "the kernel took 2.0 MB more along" in outcome.words
+
+
 def test_a_cancelled_hand_over_leaves_the_cpuset_wide() -> None:
     """Narrowing it to the old nodes would make the kernel move everything back; the account says that it is wide."""
     host = FakeHost.of_two()

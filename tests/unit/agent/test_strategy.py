@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from node_agent.core.strategy import ANYWHERE, KernelTraits, Situation, choose, place
+from node_agent.core.strategy import ANYWHERE, NARROW_BYTES_MAX, KernelTraits, Situation, choose, may_narrow, place
 from numaplace.model.ids import CpuId, Cpus, NodeId, Nodes
-from numaplace.model.move import Strategy
+from numaplace.model.move import LeftReason, Strategy
 from numaplace.model.policy import Budget
 from numaplace.model.residency import Cell, PageKind, PageSize, Residency
 from numaplace.model.route import Routes, Share
@@ -74,6 +74,25 @@ def test_our_cpuset_is_handed_over_and_a_foreign_one_verified() -> None:
     assert choose(NEW_KERNEL, situation(owns_cpuset=True), PATIENT).strategy is Strategy.CPUSET_HANDOVER
     moved = situation(mems=NEW, kernel_moves=True)
     assert choose(NEW_KERNEL, moved, PATIENT).strategy is Strategy.VERIFY_AND_FINISH
+
+
+@pytest.mark.parametrize(
+    ("left", "narrows"),
+    [
+        ({}, True),
+        ({LeftReason.SHARED: NARROW_BYTES_MAX}, True),
+        ({LeftReason.SHARED: NARROW_BYTES_MAX, LeftReason.BUSY: 1}, False),
+        ({LeftReason.UNMOVABLE_MAPPING: 100 * NARROW_BYTES_MAX}, True),
+        ({LeftReason.PINNED: 4096}, False),
+        ({LeftReason.TARGET_FULL: 4096}, False),
+        ({LeftReason.KEPT_BY_POLICY: 4096}, False),
+    ],
+)
+def test_a_cpuset_is_narrowed_when_little_is_left_that_the_kernel_would_move(
+    left: dict[LeftReason, int], *, narrows: bool
+) -> None:
+    """A program's libraries, which strangers map too, are no reason to stay wide; what is pinned or must stay is."""
+    assert may_narrow(left) is narrows
 
 
 TWO, FOUR = frozenset({CpuId(2), CpuId(3)}), frozenset(CpuId(cpu) for cpu in range(4))
