@@ -70,6 +70,10 @@ class Sweeping:
             hints = [Hint(watcher.source, structural=True)]
         self._take(hints)
 
+    def _read_all(self) -> None:
+        for watcher in tuple(self._watchers):
+            self._read(watcher)
+
     def _close(self, watcher: Watcher) -> None:
         self._watchers.remove(watcher)
         asyncio.get_running_loop().remove_reader(watcher.fileno())
@@ -95,15 +99,15 @@ class Sweeping:
                 pass
             else:
                 return  # the rhythm may want to look sooner now
-        for watcher in tuple(self._watchers):
-            self._read(watcher)  # what came just now belongs to this sweep; and some only recover in a drain
-        hints, self._hints = tuple(self._hints), []
+        self._read_all()  # what came just now belongs to this sweep; and some only recover in a drain
         began_s = self._clock.now_s()
         call = asyncio.get_running_loop().run_in_executor(
             self._pool, lambda: self._tasks.sweep(structural=due.structural)
         )
         sweep = await call
         self._rhythm.swept(began_s, self._clock.now_s(), structural=due.structural)
+        self._read_all()  # what came while it ran may explain what it found; the rhythm looks once more for it
+        hints, self._hints = tuple(self._hints), []
         if due.structural or not self._followed:
             self._followed = frozenset(process.pid for task in sweep.tasks for process in task.processes)
         await self._tell(Swept(sweep, hints))

@@ -16,7 +16,7 @@ from node_agent.linux.crew import THREADS_MAX, Crew, Hands
 from node_agent.linux.memory import HostMemory, ProcessMemory
 from numaplace.model.ids import CpuId, Cpus
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 HERE = frozenset({CpuId(3)})
 NO_VERDICTS = np.empty(0, np.int8)
 

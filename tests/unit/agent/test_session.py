@@ -420,7 +420,7 @@ def test_each_dial_asks_for_the_credentials_anew(monkeypatch: pytest.MonkeyPatch
     async def scenario() -> None:
         session = SchedulerSession(Endpoint("127.0.0.1:1", credentials), HELLO, Core().tell)
         running = asyncio.create_task(session.run())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             await enough.wait()
         assert not running.done()
         running.cancel()

@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 import pytest
 
 from node_agent.core.events import Event, Swept
-from node_agent.core.facts import Hint
+from node_agent.core.facts import Hint, Sweep
 from node_agent.core.rhythm import Rhythm, RhythmSettings
 from node_agent.linux.sweep import boot_clock_s
 from node_agent.runtime.sweeping import HINTS_MAX, Sweeping
 from numaplace.model.job import Actor, ChangeSource
 from tests.fakes.agent import FakeTasks, FakeWatcher, facts
 
-WITHIN_S = 10.0
+WITHIN_S = 60.0
 QUIET = RhythmSettings(watched_period_s=600.0, blind_period_s=600.0, structural_period_s=600.0)
 """Only hints make a sweep."""
 
@@ -90,6 +90,27 @@ def test_a_hint_wakes_a_sweep_that_knows_it() -> None:
         async with Bench(watcher).running() as bench:
             watcher.put(hint(7))
             assert (await bench.swept()).hints == (hint(7),)
+
+    asyncio.run(scenario())
+
+
+def test_a_hint_that_comes_while_a_sweep_runs_explains_what_it_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sweep may have seen the change already; and in case it has not, another one follows."""
+
+    async def scenario() -> None:
+        watcher = FakeWatcher()
+        async with Bench(watcher).running() as bench:
+            plain, late = bench.tasks.sweep, [hint(8)]
+
+            def sweep(*, structural: bool) -> Sweep:
+                if late:
+                    watcher.put(late.pop())
+                return plain(structural=structural)
+
+            monkeypatch.setattr(bench.tasks, "sweep", sweep)
+            watcher.put(hint(7))
+            assert (await bench.swept()).hints == (hint(7), hint(8))
+            assert (await bench.swept()).hints == ()
 
     asyncio.run(scenario())
 

@@ -8,7 +8,7 @@ import pytest
 
 from node_agent.rpc.workers import CALLS_OF_UID_MAX, THREADS_OF_UID, THREADS_OF_USERS, TooManyCallsError, Workers
 
-WITHIN_S = 10.0
+WITHIN_S = 60.0
 AGENT, ALICE, BOB, CAROL = 999, 1001, 1002, 1003
 
 
@@ -113,11 +113,8 @@ def test_a_caller_that_went_away_counts_until_its_thread_is_done() -> None:
         assert not gate.begun.acquire(blocking=False)
         gate.open()
         assert await waiting == "done"
-        for _ in range(100):  # the threads of those that went away end when they end
-            if await all_places_are_free(workers, gate):
-                return
+        while not await all_places_are_free(workers, gate):  # noqa: ASYNC110 - threads end, which nothing tells
             await asyncio.sleep(0.01)
-        pytest.fail("the places of those that went away are never given back")
 
     play(scenario)
 

@@ -15,13 +15,14 @@ import pytest
 from tests.fakes import samples, services
 
 COMMAND = (sys.executable, "-m", "numaplace.cli")
+WITHIN_S = 60.0
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
 def run(arguments: Sequence[str], env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run it with pipes."""
     return subprocess.run(
-        [*COMMAND, *arguments], env={**os.environ, **env}, capture_output=True, text=True, timeout=60, check=False
+        [*COMMAND, *arguments], env={**os.environ, **env}, capture_output=True, text=True, timeout=WITHIN_S, check=False
     )
 
 
@@ -48,7 +49,7 @@ def test_a_reader_that_leaves_early(services_env: dict[str, str]) -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert b"Traceback" not in process.stderr.read()
-        assert process.wait(30) in {0, 1}
+        assert process.wait(WITHIN_S) in {0, 1}
 
 
 class Terminal:
@@ -83,12 +84,12 @@ class Terminal:
     def wait_for(self, words: str) -> None:
         """Until it wrote this."""
         with self._news:
-            assert self._news.wait_for(lambda: words in ESCAPES.sub("", self.written), 30), self.written
+            assert self._news.wait_for(lambda: words in ESCAPES.sub("", self.written), WITHIN_S), self.written
 
     def end(self) -> int:
         """Its exit code."""
-        code = self.process.wait(30)
-        self._reader.join(30)
+        code = self.process.wait(WITHIN_S)
+        self._reader.join(WITHIN_S)
         os.close(self._ours)
         return code
 
@@ -99,7 +100,7 @@ def test_top_lives_until_it_is_interrupted(services_env: dict[str, str]) -> None
     terminal.wait_for("hosts 1/2 connected")
     first = terminal.written.count("connected")
     with terminal._news:
-        assert terminal._news.wait_for(lambda: terminal.written.count("connected") > first + 1, 30)
+        assert terminal._news.wait_for(lambda: terminal.written.count("connected") > first + 1, WITHIN_S)
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.end() == 0
     assert "Traceback" not in terminal.written
@@ -144,14 +145,14 @@ def test_help_needs_neither_grpc_nor_protobuf() -> None:
         "    slow = {'grpc', 'google.protobuf', 'numpy', 'pydantic', 'structlog', 'asyncio'} & set(sys.modules)\n"
         "    sys.stderr.write(repr(sorted(slow)))\n"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=WITHIN_S, check=True)
     assert ended.stderr == "[]"
 
 
 def test_importing_the_package_is_cheap() -> None:
     """Nothing but itself."""
     code = "import sys; before = set(sys.modules); import numaplace; print(sorted(set(sys.modules) - before))"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=WITHIN_S, check=True)
     assert ended.stdout == "['numaplace']\n"
 
 

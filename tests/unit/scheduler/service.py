@@ -20,7 +20,7 @@ from scheduler.runtime.shell import Shell
 from scheduler.settings import SchedulerSettings
 
 M = TypeVar("M")
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 
 
 @dataclass(slots=True)
