@@ -99,7 +99,7 @@ def _perform(console: Console, stack: contextlib.ExitStack, stage: Stage, argume
     watchers = ", ".join(sorted(source.value for source in host.abilities.watchers))
     console.print(f"Agent on [b]{stage.name}[/] sees changes by: {watchers}.", highlight=False)
     with console.status(f"Starting a job with {arguments[0]} MB of hot memory …"):
-        cpusets = Cpusets(stage, "numaplace-demo")
+        cpusets = stack.enter_context(Cpusets(stage, "numaplace-demo"))
         cpusets.make("a")
         first, _ = two_nodes(host.topology)
         job = stack.enter_context(Job(stage, ["tests.jobs.hot", *arguments], first))

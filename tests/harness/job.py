@@ -1,6 +1,7 @@
 """A job of tests.jobs on a stage: started, asked, re-pinned in the three ways that people and batch systems use."""
 
 import json
+import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -58,8 +59,11 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=False)
 """
 
 
+REMOVED_WITHIN_S = 30.0
+
+
 class Cpusets:
-    """Cpusets made for a test, on cgroup v1 or v2 as the stage has it."""
+    """Cpusets made for a test, on cgroup v1 or v2 as the stage has it; removed at the block's end, all jobs gone."""
 
     def __init__(self, stage: Stage, top: str) -> None:
         self._stage = stage
@@ -104,3 +108,15 @@ class Cpusets:
     def attach(self, name: str, pid: int) -> None:
         """Attach a process, all its threads."""
         self._stage.write(f"{self.path(name)}/cgroup.procs", str(pid))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove them; a process that was killed leaves its cpuset in a moment of its own."""
+        remove = ["sh", "-c", 'rmdir "$0"/*/; rmdir "$0"', self.path("")]
+        deadline_s = time.monotonic() + REMOVED_WITHIN_S
+        while self._stage.run(remove, check=False).exit_code != 0 and time.monotonic() < deadline_s:
+            time.sleep(0.1)
