@@ -155,7 +155,6 @@ class Agent:
     def __init__(self, settings: Configured) -> None:
         self._settings = settings
         endpoint = endpoint_of(settings)
-        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._journal = SqliteJournal(settings.state_dir / "journal.sqlite")
         boot_id = read_text(Path("/proc/sys/kernel/random/boot_id")).strip()
         remembered = self._journal.remember(boot_id)

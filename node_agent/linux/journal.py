@@ -61,7 +61,7 @@ class SqliteJournal:
         self._path = path
         self._boot_id: str | None = None
         with self._explained():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare()

@@ -72,9 +72,12 @@ class PeerGate:
             raise OSError(
                 errno.ENAMETOOLONG, "a socket's path is limited to 107 bytes; give a shorter --socket", longest
             )
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            self._inner.mkdir(mode=0o700)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                self._inner.mkdir(mode=0o700)
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror}; give another --socket", error.filename) from error
         inner = self._inner.lstat()
         if not stat.S_ISDIR(inner.st_mode) or inner.st_uid != os.geteuid():
             raise OSError(errno.EPERM, "the folder must be the agent's own; remove it", str(self._inner))

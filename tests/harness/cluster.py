@@ -155,9 +155,10 @@ class AgentProcess:
         self._running = self._stage.popen([*self._argv, *arguments])
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """SIGKILL, and wait for its end: only then does it let go of its journal and socket."""
         if self._running is not None:
-            self._running.kill()
+            self._running.__exit__(None, None, None)
+            self._running = None
 
     def log(self) -> str:
         """What it said."""

@@ -16,7 +16,7 @@ Watch = Callable[[], AbstractContextManager[None]]
 """Opens a block in which a lost channel becomes the error that says why."""
 COMMAND_TIMEOUT_S = 60.0
 _KILL = 9
-_KILL_WAIT_S = 10.0
+_KILL_WAIT_S = 60.0
 
 
 class GuestError(Exception):

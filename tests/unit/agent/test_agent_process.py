@@ -56,6 +56,15 @@ def test_a_journal_that_is_only_held_for_now_is_no_reason_never_to_start_again(t
     assert "another agent runs" in said
 
 
+def test_a_state_folder_that_cannot_be_made_ends_the_start_in_words(tmp_path: Path) -> None:
+    """The default is root's: another user is told what to give instead."""
+    (tmp_path / "file").touch()
+    code, said = _end(_start(tmp_path / "file" / "state"))
+    assert code == 1
+    assert "give another folder with --state-dir" in said
+    assert "Traceback" not in said
+
+
 def test_plaintext_beyond_loopback_is_refused_with_78(tmp_path: Path) -> None:
     """EX_CONFIG: starting again does not help, and the words name the way out."""
     code, said = _end(_start(tmp_path, "--scheduler", "192.0.2.1:7700"))

@@ -267,6 +267,12 @@ def test_a_path_too_long_for_the_kernel_is_told(tmp_path: Path) -> None:
     assert "shorter --socket" in asyncio.run(_refused(tmp_path / ("x" * 100) / "agent.sock"))
 
 
+def test_a_socket_where_none_can_be_is_told(tmp_path: Path) -> None:
+    """As an agent that is not root's is told, whose default lies where only root may write."""
+    (tmp_path / "file").touch()
+    assert "give another --socket" in asyncio.run(_refused(tmp_path / "file" / "agent.sock"))
+
+
 def test_inner_sockets_lie_in_no_folder_of_others(path: Path, tmp_path: Path) -> None:
     """Whoever owns that folder could answer for the agent, or call as root."""
     path.parent.mkdir()
