@@ -10,11 +10,12 @@ that strangers map too. So shares are compared with the size of the memory in qu
 import pytest
 
 from numaplace.model.ids import NodeId
-from numaplace.model.move import LeftReason
+from numaplace.model.move import LeftReason, MoveState
 from numaplace.model.policy import Budget, Policy
 from numaplace.model.residency import PageKind, PageSize
 from tests.contract.worlds import NEW, OLD, REAL, Part, World, settled
 from tests.fakes.kernel import MIB
+from tests.fakes.moves import Control
 
 
 @pytest.mark.parametrize("kind", ["base", "locked", "file", "bound", "preferred"])
@@ -131,6 +132,26 @@ def test_there_and_back_again(world: World) -> None:
     back = world.move(job, home=OLD, previous=NEW)
     assert job.unchanged()
     assert back.residency.by_node[NodeId(0)] >= min(first.by_node[NodeId(0)], job.size_bytes)
+
+
+def test_a_job_that_dies_in_mid_move_vanishes(world: World) -> None:
+    """What had moved is told, what had not is gone, and nothing is left of it."""
+    job = world.job("base")
+    world.mover.measure(job.processes)
+    control = Control()
+
+    def end_it() -> None:
+        if control.reported and control.reported[-1].moved_bytes:
+            job.end()
+
+    control.cancel_when = end_it
+    slow = Policy(budget=Budget(pace_bytes_per_s=8 * MIB, headroom_bytes=8 * MIB))
+    outcome = world.move(job, slow, control=control)
+    assert outcome.state is MoveState.PARTIAL
+    assert set(outcome.left) == {LeftReason.VANISHED}
+    assert 0 < outcome.moved_bytes < job.size_bytes
+    assert outcome.moved_bytes + outcome.left[LeftReason.VANISHED] >= job.size_bytes
+    assert outcome.residency.resident_bytes == 0
 
 
 def test_no_room_on_the_target_is_told(world: World) -> None:

@@ -2,16 +2,9 @@
 
 import pytest
 
-from node_agent.core.strategy import KernelTraits
 from numaplace.model.ids import NodeId
 from numaplace.model.move import LeftReason, Strategy
-from numaplace.model.policy import Budget, Policy
-from tests.contract.worlds import NEW, OLD, Job, Part, World, settled
-from tests.fakes.kernel import MIB
-
-HOLDS_THE_LOCK = KernelTraits(migrate_holds_lock=True, migrate_bytes_per_s=200 * MIB)
-"""As an old kernel is found by probing: told, so that no probe on a busy machine decides which way is tested."""
-PATIENT = Policy(budget=Budget(stall_ms_max=60_000, headroom_bytes=8 * MIB))
+from tests.contract.worlds import HOLDS_THE_LOCK, NEW, OLD, PATIENT, Job, Part, World, settled
 
 
 def test_our_own_cpuset_goes_along_with_the_pages(world: World) -> None:
@@ -39,6 +32,18 @@ def test_our_cpuset_stays_wide_while_pages_are_pinned_elsewhere(world: World) ->
     assert job.bytes_on(NodeId(0)) == pytest.approx(job.size_bytes // 2, rel=0.02)
 
 
+def test_pages_leave_no_cpuset_that_is_not_ours(world: World) -> None:
+    """Its owner has said where they may lie: they stay, for that reason, and the account says where new ones land."""
+    job = world.job("base", 4)
+    cpuset = world.cpuset(job, OLD)
+    outcome = world.move(job)
+    settled(job, outcome, LeftReason.OUTSIDE_CPUSET)
+    assert outcome.moved_bytes == 0
+    assert outcome.left[LeftReason.OUTSIDE_CPUSET] >= job.size_bytes
+    assert "cpuset.mems allows no other" in outcome.new_pages
+    assert cpuset.mems() == OLD
+
+
 def test_what_the_kernel_moved_is_verified_and_what_it_left_is_finished(world: World) -> None:
     """A write to cpuset.mems moves what it can; what was pinned just then, and no more, is left to us."""
     job = world.job("pinned", 4)
@@ -51,7 +56,7 @@ def test_what_the_kernel_moved_is_verified_and_what_it_left_is_finished(world: W
     settled(job, outcome)
     assert outcome.strategy is Strategy.VERIFY_AND_FINISH
     assert "the kernel moved the pages itself" in outcome.strategy_reason
-    assert left_bytes <= outcome.moved_bytes < job.size_bytes
+    assert left_bytes <= outcome.moved_bytes < job.size_bytes, "the rest was moved by the kernel, and is not ours"
     assert job.bytes_on(NodeId(1)) == job.size_bytes
     assert cpuset.mems() == NEW
 

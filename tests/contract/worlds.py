@@ -17,6 +17,7 @@ from typing import Protocol
 from node_agent.core.facts import ProcessRef, TaskFacts
 from node_agent.core.pages import Backing
 from node_agent.core.strategy import KernelTraits
+from node_agent.linux.attribution import Attribution, NoAttribution
 from node_agent.linux.host_memory import LinuxHostMemory
 from node_agent.linux.memory import CpusetHandle, HostMemory
 from node_agent.linux.mover import MemoryMover
@@ -39,6 +40,10 @@ REAL = os.environ.get("NUMAPLACE_CONTRACT") == "real"
 LIBRARIES = 24 * MIB
 """More than a Python program shares with others."""
 OLD, NEW = frozenset({NodeId(0)}), frozenset({NodeId(1)})
+HOLDS_THE_LOCK = KernelTraits(migrate_holds_lock=True, migrate_bytes_per_s=200 * MIB)
+"""As an old kernel is found by probing: told, so that no probe on a busy machine decides which way is tested."""
+PATIENT = Policy(budget=Budget(stall_ms_max=60_000, headroom_bytes=8 * MIB))
+"""It allows the stall of a whole-process call."""
 GENEROUS = Policy(budget=Budget(headroom_bytes=8 * MIB))
 
 
@@ -97,6 +102,7 @@ class World:
     topology: Topology
     start: Callable[[str, int], Job]
     confine: Callable[[Job, Nodes], Cpuset]
+    attribution: Attribution
     jobs: list[Job] = field(default_factory=list)
     cpusets: dict[Job, Cpuset] = field(default_factory=dict)
     owned: set[str] = field(default_factory=set)
@@ -104,7 +110,13 @@ class World:
 
     def __post_init__(self) -> None:
         nodes = sorted(self.topology.with_memory)
-        self.mover = MemoryMover(self.host, nodes, lambda: self.traits, owns_cpuset=lambda path: path in self.owned)
+        self.mover = MemoryMover(
+            self.host,
+            nodes,
+            lambda: self.traits,
+            owns_cpuset=lambda path: path in self.owned,
+            attribution=self.attribution,
+        )
 
     def job(self, kind: str, mb: int = 16) -> Job:
         """Start a job with so many megabytes of a kind on node 0; it ends with the test."""
@@ -126,10 +138,17 @@ class World:
         mems, cgroup = (self.topology.with_memory, "") if cpuset is None else (cpuset.mems(), cpuset.path)
         return TaskFacts(TaskId("task"), JobId("job"), "job", tuple(job.processes), 1, cpus, mems, 0.0, cgroup)
 
-    def move(self, job: Job, policy: Policy = GENEROUS, home: Nodes = NEW, previous: Nodes = OLD) -> MoveOutcome:
+    def move(
+        self,
+        job: Job,
+        policy: Policy = GENEROUS,
+        home: Nodes = NEW,
+        previous: Nodes = OLD,
+        control: Control | None = None,
+    ) -> MoveOutcome:
         """Move a job."""
         order = MoveOrder(MoveId("move"), TaskId("task"), home, previous, 1, policy)
-        return self.mover.move(MoveJob(order, self.task(job), self.topology), Control())
+        return self.mover.move(MoveJob(order, self.task(job), self.topology), control or Control())
 
     def close(self) -> None:
         """End all jobs and remove their cpusets."""
@@ -233,15 +252,14 @@ def fake_world() -> World:
             member.mems = mems
         return _NamedCpuset("/confined", host.cpuset("/confined", members))
 
-    return World(host, host.topology(), start, confine)
+    return World(host, host.topology(), start, confine, NoAttribution())
 
 
 class RealJob:
-    """A job of tests/jobs on this host's kernel, with its memory on node 0."""
+    """A job of tests/jobs on this host's kernel, with its memory on one node."""
 
-    def __init__(self, kind: str, mb: int) -> None:
-        nodes = ["--cpunodebind=0"]
-        command = ["numactl", *nodes, sys.executable, "-m", "tests.jobs.memory", kind, str(mb)]
+    def __init__(self, kind: str, mb: int, node: int = 0) -> None:
+        command = ["numactl", f"--cpunodebind={node}", sys.executable, "-m", "tests.jobs.memory", kind, str(mb)]
         self._program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         ready = self._hear()
         self.size_bytes, self._address = int(str(ready["size_bytes"])), int(str(ready["address"]))
@@ -278,8 +296,9 @@ class RealJob:
         assert self._ask("release") == {"released": True}
 
     def end(self) -> None:
-        """End it and what it started."""
-        for process in self.processes:
+        """End it and what it started; once, for others may have its pids then."""
+        processes, self.processes = self.processes, ()
+        for process in processes:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, 9)
         self._program.communicate()
@@ -309,16 +328,22 @@ class RealCpuset:
         remove_cgroup(self._cgroup.directory)
 
 
-def real_world() -> World:
+def real_world(attribution: Attribution) -> World:
     """This host, which needs two nodes."""
     names = (f"numaplace-contract-{os.getpid()}-{number}" for number in count())
-    return World(LinuxHostMemory(), read_topology(), RealJob, lambda job, mems: RealCpuset(next(names), job, mems))
+    return World(
+        LinuxHostMemory(),
+        read_topology(),
+        RealJob,
+        lambda job, mems: RealCpuset(next(names), job, mems),
+        attribution,
+    )
 
 
 @contextmanager
-def world_of_this_run() -> Iterator[World]:
-    """The world that this run is about."""
-    world = real_world() if REAL else fake_world()
+def world_of_this_run(attribution: Attribution) -> Iterator[World]:
+    """The world that this run is about; the attribution is for a real one."""
+    world = real_world(attribution) if REAL else fake_world()
     try:
         yield world
     finally:
@@ -326,7 +351,7 @@ def world_of_this_run() -> Iterator[World]:
 
 
 def settled(job: Job, outcome: MoveOutcome, *reasons: LeftReason) -> None:
-    """What must hold after every move: not a byte changed, and every byte away from home is explained."""
+    """What must hold after every move: not a byte changed, every byte away from home is explained, ours are counted."""
     assert job.unchanged()
     remote = outcome.residency.remote_bytes(NEW)
     explained = sum(size for reason, size in outcome.left.items() if reason is not LeftReason.VANISHED)
@@ -336,6 +361,10 @@ def settled(job: Job, outcome: MoveOutcome, *reasons: LeftReason) -> None:
     unexpected = {reason: size for reason, size in outcome.left.items() if reason not in often | set(reasons)}
     assert not unexpected, f"left for other reasons than expected: {unexpected}"
     assert outcome.left.get(LeftReason.SHARED, 0) <= LIBRARIES
+    if REAL:
+        ours, of_all = outcome.counters.ours, outcome.counters.host
+        assert ours is not None
+        assert outcome.moved_bytes <= ours.pgmigrate_success * BASE <= of_all.pgmigrate_success * BASE
 
 
 class Part:

@@ -2,7 +2,8 @@
 
 `python -m tests.jobs.hot MB base|thp [--threads N] [--cold] [--random]`. One thread touches pages one by one and
 another maps and unmaps a little memory; each keeps its longest wait. Words: `stalls` gives the longest waits since the
-last `stalls` in ms, `check` the checksum of the memory, which no write changes.
+last `stalls` in ms, `check` the checksum of the memory, which no write changes; `mark` lets AutoNUMA mark it all, which
+lasts only if the job is cold.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import time
 import numpy as np
 
 from tests.jobs.areas import MB, PAGE, Area, base_area, huge_area, map_area, touch, unmap_area
+from tests.jobs.marking import be_marked
 from tests.jobs.talk import talk
 
 _STEP_WORDS = PAGE // 8
@@ -86,6 +88,7 @@ def main(arguments: list[str]) -> None:
         {
             "stalls": lambda: {"touch_ms": touched.take_ms(), "mmap_ms": mapped.take_ms()},
             "check": lambda: {"checksum": area.checksum()},
+            "mark": be_marked,
         },
     )
 

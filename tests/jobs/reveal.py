@@ -1,13 +1,12 @@
 """Reads a job's pages that AutoNUMA has marked: `python -m tests.jobs.reveal PID START END PAGE_BYTES`.
 
-It waits until move_pages finds hardly any of the job's pages, and then prints one line of JSON: how many of them it did
-not find before and after they were revealed, how many were, the nodes they lay on before and after by their frames, and
-how many base pages a measurement without frames found once they were marked anew. A job marks its pages itself, as it
-runs: so it stands still while its marks are looked at.
+It prints a line of JSON: how many of the job's pages move_pages did not find before and after they were revealed, how
+many were, and the nodes they lay on before and after by their frames. Then, once it is told that they are marked anew
+(a line on standard input), another one: how many base pages a measurement without frames finds. A job marks its pages
+itself, as it runs: so it stands still while its marks are looked at.
 """
 
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -23,22 +22,14 @@ from node_agent.linux.memory import ProcessMemory
 from node_agent.linux.pages import QueryReader
 from node_agent.linux.process_memory import LinuxProcessMemory
 from numaplace.kernel.procfs import list_tids, read_identity, read_stat
+from tests.jobs.talk import say
 
 WITHIN_S = 60.0
-NEARLY_ALL = 0.9
 
 
 def not_found(memory: ProcessMemory, addresses: Addresses) -> int:
     """How many of these move_pages does not find."""
     return int((memory.query(addresses) < 0).sum())
-
-
-def wait_marked(memory: ProcessMemory, addresses: Addresses) -> int:
-    """Until it does not find nearly all of them, or for a minute; how many it does not find then."""
-    until_s = time.monotonic() + WITHIN_S
-    while (found := not_found(memory, addresses)) < NEARLY_ALL * len(addresses) and time.monotonic() < until_s:
-        time.sleep(0.1)
-    return found
 
 
 @contextlib.contextmanager
@@ -62,16 +53,17 @@ def main(pid: int, start: int, end: int, page_bytes: int) -> None:
     host = LinuxHostMemory()
     memory, blind = host.open(ref), LinuxProcessMemory(ref, QueryReader(host.thp_bytes))
     addresses = np.arange(start, end, page_bytes, dtype=np.uint64)
-    found: dict[str, object] = {"pages": len(addresses), "hidden": wait_marked(memory, addresses)}
+    found: dict[str, object] = {"pages": len(addresses)}
     with standing_still(pid):
+        found["hidden"] = not_found(memory, addresses)
         found["nodes"] = np.unique(memory.pages(start, end).nodes).tolist()
         found["revealed"] = int(memory.reveal(addresses).sum())
         found["still_hidden"] = not_found(memory, addresses)
         found["nodes_after"] = np.unique(memory.pages(start, end).nodes).tolist()
-    wait_marked(memory, addresses)
+    say(found)
+    sys.stdin.readline()
     with standing_still(pid):
-        found["measured_without_frames"] = len(blind.pages(start, end))
-    sys.stdout.write(json.dumps(found) + "\n")
+        say({"hidden": not_found(memory, addresses), "measured_without_frames": len(blind.pages(start, end))})
 
 
 if __name__ == "__main__":

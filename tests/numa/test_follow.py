@@ -1,7 +1,6 @@
 """The whole of it on real kernels: a re-pin becomes an event, a decision, an order, pages moved, and a true account."""
 
 import contextlib
-import re
 import signal
 import tempfile
 import time
@@ -40,8 +39,6 @@ MOST_BYTES = int(0.95 * JOB_MB * MB)
 """Nearly all of the job's own memory."""
 ALL_BYTES = int(0.99 * JOB_MB * MB)
 """As good as all of it: so much of a job that touches nothing must come home, whatever AutoNUMA has marked of it."""
-WHOLE_SCANS = 2
-"""The first to end may have begun before anybody waited."""
 SLOW = Policy(budget=Budget(pace_bytes_per_s=8 * MB))
 """So slow that a move of the job takes some seconds: time enough to kill somebody in mid-move."""
 
@@ -88,19 +85,6 @@ class Scene:
         mappings = numa_maps.parse(self.guest.read_text(f"/proc/{self.job.pid}/numa_maps"))
         area = next(mapping for mapping in mappings if mapping.start == self.job.ready["address"])
         return sum(size for node, size in area.bytes_by_node.items() if node in home)
-
-    def scans(self) -> int:
-        """How often AutoNUMA has gone through all of the job's memory to mark it."""
-        told = dict(re.findall(r"^(\S+) *: *(\S+)$", self.guest.read_text(f"/proc/{self.job.pid}/sched"), re.MULTILINE))
-        return int(told["mm->numa_scan_seq"])
-
-    def wait_marked(self) -> None:
-        """Until AutoNUMA has marked all of the job's pages: it has gone through them from the first to the last."""
-        before = self.scans()
-        for _ in polls(WITHIN_S):
-            if self.scans() >= before + WHOLE_SCANS:
-                return
-        raise AssertionError(f"AutoNUMA has ended {self.scans() - before} scans only")
 
     def wait_home(self, home: Nodes) -> float:
         """Until nearly all is there, by the kernel's own word; the share in the end."""
@@ -169,7 +153,7 @@ def test_pages_follow_every_kind_of_repin_and_the_account_is_true(lab: Lab, gues
         ]
         for number, (repin, home) in enumerate(repins, 1):
             if scene.cold:
-                scene.wait_marked()
+                scene.job.ask("mark")
             repin()
             assert scene.wait_home(home) >= HOME_SHARE, scene.agent.log()
             move = scene.wait_finished(number)

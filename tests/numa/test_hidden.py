@@ -13,6 +13,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 MB = 1 << 20
 JOB_MB = 32
+NEARLY_ALL = 0.9
+"""AutoNUMA passes over what is in use by the kernel just then."""
 FIRST, SECOND = frozenset({CpuId(0), CpuId(1)}), "2,3"
 """The CPUs of the two nodes."""
 
@@ -24,12 +26,17 @@ def test_marked_pages_are_revealed_where_they_lie(lab: Lab, pages: str, page_byt
     with autonuma(guest, on=True), Job(guest, ["tests.jobs.hot", str(JOB_MB), pages, "--cold"], FIRST) as job:
         start = job.ready["address"]
         words = [str(word) for word in (job.pid, start, start + JOB_MB * MB, page_bytes)]
-        told = guest.run(["taskset", "-c", SECOND, "python", "-m", "tests.jobs.reveal", *words], timeout_s=300)
-        found = json.loads(told.stdout)
+        job.ask("mark")
+        with guest.popen(["taskset", "-c", SECOND, "python", "-m", "tests.jobs.reveal", *words]) as reveal:
+            lines = reveal.lines(timeout_s=300)
+            first = json.loads(next(lines))
+            job.ask("mark")
+            reveal.write("again\n")
+            second = json.loads(next(lines))
         count = JOB_MB * MB // page_bytes
-        assert found["hidden"] >= 0.9 * count
-        assert found["revealed"] == count
-        assert found["still_hidden"] == 0
-        assert found["nodes"] == found["nodes_after"] == [0]
-        assert found["measured_without_frames"] == JOB_MB * MB // 4096
+        assert min(first["hidden"], second["hidden"]) >= NEARLY_ALL * count
+        assert first["revealed"] == count
+        assert first["still_hidden"] == 0
+        assert first["nodes"] == first["nodes_after"] == [0]
+        assert second["measured_without_frames"] == JOB_MB * MB // 4096
         assert "checksum" in job.ask("check")
