@@ -2,7 +2,8 @@
 
 The child holds some megabytes and maps a page again and again, keeping its longest wait. Its pages are taken to and fro
 between two nodes: by `migrate_pages`, which tells whether an mmap() waits for the whole call, and by `move_pages` with
-one thread and with several, which tells whether several pay, and page by page, which tells what a call itself takes.
+one thread and with several, which tells whether several pay and how fast they are, and page by page, which tells what a
+call itself takes. A few huge pages, if the child can have them, go to and fro too.
 Takes a fraction of a second, in the background; until it is done, or with one node only, the careful assumption holds:
 no whole-process calls, one thread.
 """
@@ -29,6 +30,8 @@ from numaplace.kernel.procfs import read_identity
 from numaplace.model.ids import NodeId
 
 PROBE_BYTES = 16 << 20
+HUGE_PROBE_BYTES = 10 << 20
+"""Of address space for huge pages: four of 2 MB fit in, wherever it begins."""
 THREADS_TRIED = 4
 THREADS_GAIN = 0.7
 """Where migrate_pages holds the lock several threads must take this share of one thread's time or less to be used."""
@@ -48,7 +51,12 @@ WAIT_S_MAX = 1.0
 
 _CHILD = """
 import mmap, sys, threading, time
-size = int(sys.argv[1])
+size, huge_size = int(sys.argv[1]), int(sys.argv[2])
+huge = mmap.mmap(-1, huge_size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+if hasattr(mmap, "MADV_HUGEPAGE"):
+    huge.madvise(mmap.MADV_HUGEPAGE)
+for at in range(0, huge_size, mmap.PAGESIZE):
+    huge[at] = 1
 area = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 if hasattr(mmap, "MADV_NOHUGEPAGE"):
     area.madvise(mmap.MADV_NOHUGEPAGE)
@@ -104,7 +112,7 @@ class TraitsProbe:
 
 def probe(host: HostMemory, nodes: Sequence[NodeId]) -> KernelTraits:
     """Try the calls on a child; raises KernelCallError, OSError or ValueError if that cannot be done."""
-    command = [sys.executable, "-I", "-S", "-c", _CHILD, str(PROBE_BYTES)]
+    command = [sys.executable, "-I", "-S", "-c", _CHILD, str(PROBE_BYTES), str(HUGE_PROBE_BYTES)]
     with subprocess.Popen(  # noqa: S603 - our own interpreter with our own words
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as child:
