@@ -22,7 +22,7 @@ import numpy as np
 
 from node_agent.core.batches import fresh_status
 from node_agent.core.facts import ProcessRef
-from node_agent.core.pages import Addresses
+from node_agent.core.pages import Addresses, Pages
 from node_agent.core.strategy import KernelTraits
 from node_agent.linux.memory import HostMemory, ProcessMemory
 from numaplace.kernel.errors import KernelCallError
@@ -52,11 +52,6 @@ WAIT_S_MAX = 1.0
 _CHILD = """
 import mmap, sys, threading, time
 size, huge_size = int(sys.argv[1]), int(sys.argv[2])
-huge = mmap.mmap(-1, huge_size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-if hasattr(mmap, "MADV_HUGEPAGE"):
-    huge.madvise(mmap.MADV_HUGEPAGE)
-for at in range(0, huge_size, mmap.PAGESIZE):
-    huge[at] = 1
 area = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 if hasattr(mmap, "MADV_NOHUGEPAGE"):
     area.madvise(mmap.MADV_NOHUGEPAGE)
@@ -73,6 +68,12 @@ def keep_mapping():
 threading.Thread(target=keep_mapping, daemon=True).start()
 print("ready", flush=True)
 for line in sys.stdin:
+    if line == "huge\\n":
+        huge = mmap.mmap(-1, huge_size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            huge.madvise(mmap.MADV_HUGEPAGE)
+        for at in range(0, huge_size, mmap.PAGESIZE):
+            huge[at] = 1
     found, longest = longest, 0
     print(found, flush=True)
 """
@@ -149,14 +150,33 @@ class _Probing:
         self._move(self._a, 1)
         traits = replace(self._try_whole(), fixed_ms=self._fixed_ms())
         threads = min(THREADS_TRIED, os.cpu_count() or 1)
-        if threads == 1:
-            return traits
-        one = several = float("inf")
+        one_s = several_s = float("inf")
         for _ in range(ROUNDS):
-            one = min(one, self._move(self._a, 1))
-            several = min(several, self._move(self._b, threads))
+            one_s = min(one_s, self._move(self._a, 1))
+            several_s = min(several_s, self._move(self._b, threads))
         worth = THREADS_GAIN if traits.migrate_holds_lock else THREADS_LOSS
-        return replace(traits, threads_pay=threads if several <= worth * one else 1)
+        pay = threads if several_s <= worth * one_s else 1
+        took_s = one_s if pay == 1 else several_s
+        base_bytes_per_s = PROBE_BYTES / took_s / pay
+        return replace(
+            traits, threads_pay=pay, base_bytes_per_s=base_bytes_per_s, huge_bytes_per_s=self._huge_bytes_per_s()
+        )
+
+    def _huge_bytes_per_s(self) -> float | None:
+        """How fast huge pages go, by one thread; None if the child has none that can be told from others."""
+        self._ask("huge")
+        regions = [region for region in self._memory.regions() if not region.name]
+        pages = Pages.joined([self._memory.pages(region.start, region.end) for region in regions])
+        huge = pages.where(pages.sizes > self._host.base_bytes)
+        if not len(huge):
+            return None
+        self._send(huge.addresses, self._a)
+        fastest_s = float("inf")
+        for target in (self._b, self._a) * ROUNDS:
+            began_s = self._host.now_s()
+            self._send(huge.addresses, target)
+            fastest_s = min(fastest_s, self._host.now_s() - began_s)
+        return huge.bytes / fastest_s
 
     def _try_whole(self) -> KernelTraits:
         """Whole-process calls to and fro, and what most of them show.
@@ -186,12 +206,16 @@ class _Probing:
 
     def _longest_wait_s(self) -> float:
         """The child's longest wait since it was last asked."""
-        self._said_to.write("longest\n")
+        return self._ask("longest") / 1e9
+
+    def _ask(self, word: str) -> int:
+        """Say a word to the child, whatever it is to do for it; always the longest wait until now, in ns."""
+        self._said_to.write(f"{word}\n")
         self._said_to.flush()
         answer = self._heard_from.readline(ANSWER_CHARS_MAX)
         if not answer.endswith("\n"):
             raise ValueError(f"the probe's child ended, or took more than {CHILD_S_MAX:.0f} s, or said {answer!r}")
-        return int(answer) / 1e9
+        return int(answer)
 
     def _move(self, target: NodeId, threads: int) -> float:
         """Take all pages to a node; returns the seconds it took."""
