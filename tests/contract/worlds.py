@@ -8,11 +8,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Protocol
+
+import numpy as np
 
 from node_agent.core.facts import ProcessRef, TaskFacts
 from node_agent.core.pages import Backing
@@ -27,13 +29,14 @@ from numaplace.kernel.cgroups import attach_process
 from numaplace.kernel.cpusets import read_effective_mems, write_memory_migrate, write_mems
 from numaplace.kernel.numa_maps import read_numa_maps
 from numaplace.kernel.procfs import read_identity
+from numaplace.model.hand import HandMove
 from numaplace.model.ids import Cpus, JobId, MoveId, NodeId, Nodes, TaskId
 from numaplace.model.job import MemoryPolicy
 from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome
 from numaplace.model.policy import Budget, Policy
 from numaplace.model.topology import Topology
 from tests.contract.cgroups import make_cpuset, remove_cgroup
-from tests.fakes.kernel import BASE, HUGE, MIB, FakeCpuset, FakeHost, FakeProcess
+from tests.fakes.kernel import BASE, HUGE, MIB, UNTOUCHED, ZERO, FakeCpuset, FakeHost, FakeProcess
 from tests.fakes.moves import Control
 
 REAL = os.environ.get("NUMAPLACE_CONTRACT") == "real"
@@ -49,6 +52,11 @@ GENEROUS = Policy(budget=Budget(headroom_bytes=8 * MIB))
 
 class Job(Protocol):
     """A job of one kind of memory."""
+
+    @property
+    def address(self) -> int:
+        """Where its memory of that kind begins, in its first process."""
+        ...
 
     @property
     def size_bytes(self) -> int:
@@ -150,6 +158,16 @@ class World:
         order = MoveOrder(MoveId("move"), TaskId("task"), home, previous, 1, policy)
         return self.mover.move(MoveJob(order, self.task(job), self.topology), control or Control())
 
+    def by_hand(self, job: Job, what: HandMove, policy: Policy = GENEROUS) -> MoveJob:
+        """What is asked for by hand, of a job's processes."""
+        order = MoveOrder(MoveId("hand-move"), TaskId("task"), NEW, OLD, 1, policy)
+        return MoveJob(order, self.task(job), self.topology, what)
+
+    def nodes_of(self, job: Job, addresses: Sequence[int]) -> list[int]:
+        """Where the pages at these addresses of its first process are, or negative numbers."""
+        with closing(self.host.open(job.processes[0])) as memory:
+            return [int(node) for node in memory.query(np.array(addresses, np.uint64))]
+
     def close(self) -> None:
         """End all jobs and remove their cpusets."""
         for job in self.jobs:
@@ -168,6 +186,11 @@ class FakeJob:
 
     def __post_init__(self) -> None:
         self._before = self._content()
+
+    @property
+    def address(self) -> int:
+        """Where its memory begins."""
+        return self.members[0].regions[0].region.start
 
     @property
     def processes(self) -> tuple[ProcessRef, ...]:
@@ -223,6 +246,7 @@ _FAKE: Mapping[str, Mapping[str, object]] = {
     "shm": {"backing": Backing.SHARED},
     "bound": {"policy": MemoryPolicy.BIND, "policy_nodes": OLD},
     "preferred": {"policy": MemoryPolicy.PREFERRED, "policy_nodes": OLD},
+    "holes": {},
     "interleaved": {"policy": MemoryPolicy.INTERLEAVE, "policy_nodes": OLD | NEW},
 }
 
@@ -238,6 +262,8 @@ def fake_world() -> World:
         count = mb * MIB // (HUGE if "page_bytes" in options else BASE)
         nodes = [0, 1] * (count // 2) if kind == "interleaved" else [0] * count
         process = host.start()
+        if kind == "holes":
+            nodes += [ZERO, UNTOUCHED]
         region = host.map(process, nodes, **options)  # type: ignore[arg-type] # the options are those of map
         members: tuple[FakeProcess, ...] = (process,)
         if kind in {"shm", "cow"}:
@@ -262,7 +288,7 @@ class RealJob:
         command = ["numactl", f"--cpunodebind={node}", sys.executable, "-m", "tests.jobs.memory", kind, str(mb)]
         self._program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         ready = self._hear()
-        self.size_bytes, self._address = int(str(ready["size_bytes"])), int(str(ready["address"]))
+        self.address, self.size_bytes = int(str(ready["address"])), int(str(ready["size_bytes"]))
         self._checksums = ready["checksums"]
         pids = [int(pid) for pid in ready["pids"]]  # type: ignore[attr-defined] # a list, by the job's own words
         self.processes = tuple(ProcessRef(pid, read_identity(pid).start_ticks) for pid in pids)
@@ -288,7 +314,7 @@ class RealJob:
     def bytes_on(self, node: NodeId) -> int:
         """How much of its memory lies on a node, by numa_maps."""
         mappings = read_numa_maps(self.processes[0].pid)
-        area = max((m for m in mappings if m.start <= self._address), key=lambda mapping: mapping.start)
+        area = max((m for m in mappings if m.start <= self.address), key=lambda mapping: mapping.start)
         return area.bytes_by_node.get(node, 0)
 
     def release(self) -> None:
@@ -371,6 +397,6 @@ class Part:
     """Only the first process of a job."""
 
     def __init__(self, job: Job) -> None:
-        self.size_bytes, self.processes = job.size_bytes, job.processes[:1]
+        self.address, self.size_bytes, self.processes = job.address, job.size_bytes, job.processes[:1]
         self.unchanged, self.tried, self.bytes_on = job.unchanged, job.tried, job.bytes_on
         self.release, self.end = job.release, job.end

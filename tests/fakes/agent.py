@@ -35,6 +35,7 @@ from node_agent.core.events import (
 )
 from node_agent.core.facts import Hint, Measured, ProcessRef, Remembered, Sweep, TaskFacts
 from node_agent.ports import MoveControl, MoveJob, NotYoursError
+from numaplace.model.hand import Prediction
 from numaplace.model.ids import CpuId, JobId, MoveId, NodeId, Nodes, TaskId
 from numaplace.model.job import ChangeSource
 from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveState
@@ -361,6 +362,12 @@ class FakeMover:
             state = MoveState.SUPERSEDED if reason.startswith("superseded") else MoveState.CANCELLED
             return MoveOutcome(move, job.order.task, state, reason)
         return MoveOutcome(move, job.order.task, self.outcomes.get(move, MoveState.COMPLETED), "told")
+
+    def predict(self, job: MoveJob) -> Prediction:
+        """See :class:`node_agent.ports.Mover`; all that was measured of its first process would move, in one second."""
+        if self.move_fails is not None:
+            raise self.move_fails
+        return Prediction(self.measure(job.task.processes).residency.resident_bytes, 1.0, 2.0)
 
     def finish(self, move: str, state: MoveState = MoveState.COMPLETED) -> None:
         """Let a move end so."""
