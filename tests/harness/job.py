@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from numaplace.model.cpuset import format_id_list
+from numaplace.model.cpuset import format_id_list, parse_nodes
 from numaplace.model.ids import Cpus, Nodes
 from tests.harness.stage import Stage
 
@@ -104,6 +104,10 @@ class Cpusets:
     def set_mems(self, name: str, mems: Nodes) -> None:
         """Write cpuset.mems."""
         self._stage.write(f"{self.path(name)}/cpuset.mems", format_id_list(mems))
+
+    def mems(self, name: str) -> Nodes:
+        """Read cpuset.mems."""
+        return parse_nodes(self._stage.read_text(f"{self.path(name)}/cpuset.mems"))
 
     def attach(self, name: str, pid: int) -> None:
         """Attach a process, all its threads."""

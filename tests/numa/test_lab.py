@@ -18,7 +18,7 @@ from tests.lab.process import CommandFailedError, GuestTimeoutError
 from tests.lab.pytest_plugin import Lab
 from tests.lab.qemu import Forward, Options
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 NODES = "/sys/devices/system/node"
 EVERYDAY = "two-6.12-v2"
 WITHIN_S = 60.0

@@ -11,6 +11,7 @@ from tests.simulation.planted import PLANTED, Planted
 from tests.simulation.run import SimulationFailed, run_seed
 from tests.simulation.world import Options
 
+pytestmark = pytest.mark.timeout(1800)
 PLANTED_SEEDS_MAX = 2500
 PAGED_SEEDS = 60
 
