@@ -18,6 +18,8 @@ from tests.fakes.kernel import BASE, HUGE
 
 NODES = (NodeId(0), NodeId(1))
 CALL_S = 0.1
+AREA = 1 << 30
+"""Where the child's memory is."""
 
 
 class FakeMemory:
@@ -27,16 +29,20 @@ class FakeMemory:
         self._host = host
 
     def regions(self) -> Sequence[Region]:
-        """The area, and a library that is larger."""
+        """The area and a huge one, and two that are larger: a library, and what malloc has set aside for a thread."""
         library = Region(1 << 40, (1 << 40) + 2 * PROBE_BYTES, Backing.FILE, name="/lib/libc.so")
-        return [library, Region(1 << 30, (1 << 30) + PROBE_BYTES, Backing.PRIVATE)]
+        arena = Region(1 << 35, (1 << 35) + 4 * PROBE_BYTES, Backing.PRIVATE)
+        huge = Region(1 << 32, (1 << 32) + 2 * HUGE, Backing.PRIVATE)
+        return [library, Region(AREA, AREA + PROBE_BYTES, Backing.PRIVATE), huge, arena]
 
     def pages(self, start: int, end: int) -> Pages:
-        """Base pages and two huge ones."""
-        addresses = np.array([start, end - HUGE, end - 2 * HUGE], np.uint64)
-        sizes = np.array([BASE, HUGE, HUGE], np.int64)
-        nothing = np.zeros(3, np.uint8)
-        return Pages(addresses, np.zeros(3, np.int32), sizes, nothing, np.zeros(3, np.uint64), nothing)
+        """Base pages in the area, huge ones in the huge one, and one page in what is set aside."""
+        size = HUGE if end - start == 2 * HUGE else BASE
+        addresses = np.arange(start, end if end - start <= PROBE_BYTES else start + BASE, size, dtype=np.uint64)
+        count = len(addresses)
+        nothing = np.zeros(count, np.uint8)
+        sizes = np.full(count, size, np.int64)
+        return Pages(addresses, np.zeros(count, np.int32), sizes, nothing, np.zeros(count, np.uint64), nothing)
 
     def migrate(self, source: NodeId, target: NodeId) -> int:
         """A whole-process call."""
@@ -44,9 +50,9 @@ class FakeMemory:
         self._host.time_s += CALL_S
         return 0
 
-    def move(self, addresses: object, nodes: Any, *_: object, **__: object) -> int:  # noqa: ANN401 - an array
+    def move(self, addresses: Any, nodes: Any, *_: object, **__: object) -> int:  # noqa: ANN401 - arrays
         """A batch: one thread takes pages to node 0, several to node 1."""
-        del addresses
+        assert all(AREA <= int(a) < AREA + PROBE_BYTES for a in addresses[:1]) or len(addresses) == 2
         with self._host.lock:
             self._host.time_s += 0.001 * (self._host.several_cost if nodes[0] else 1.0)
         return 0
