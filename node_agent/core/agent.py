@@ -3,6 +3,7 @@
 Rules it keeps:
 - An order is accepted once by its id, ends once, and its outcome is repeated until acknowledged.
 - A task is moved by one mover at a time, and only towards the home it has now: a newer home ends the move.
+- A move by hand is neither: it starts at once or is refused, and where it works no order does (core.by_hand).
 - Without a session, after a short grace, the agent follows by the last policies it was given and reports later.
 
 The shell opens a session only after the first sweep, so a snapshot is always the truth.
@@ -11,19 +12,20 @@ Most events change nothing for most tasks, so an event costs a look at each task
 until its task changes or the time comes that it named.
 """
 
-import heapq
 from collections.abc import Iterator
 from math import inf
 
+from node_agent.core.at_work import AtWork
+from node_agent.core.by_hand import HandMoves
 from node_agent.core.desk import Desk, Limits
 from node_agent.core.detector import Detector, TaskAppeared
 from node_agent.core.events import (
     AbilitiesKnown,
     Do,
     Event,
+    HandMoveAsked,
     JournalPolicies,
     LoadMeasured,
-    MeasurePages,
     MeasuringFailed,
     MoverEnded,
     MoverProgressed,
@@ -37,13 +39,14 @@ from node_agent.core.events import (
     WakeAt,
     Woke,
 )
-from node_agent.core.facts import Measured, Remembered
+from node_agent.core.facts import Remembered
 from node_agent.core.followed import Followed, Surroundings
+from node_agent.core.history import History
+from node_agent.core.locating import Locating
 from node_agent.core.orders import Orders
 from numaplace.model.ids import ALONE_PREFIX, MoveId, TaskId
 from numaplace.model.job import HomeChange
 from numaplace.model.move import MoveOrder, MoveOutcome
-from numaplace.model.residency import Residency
 from numaplace.model.session import (
     Abilities,
     AcknowledgeOutcome,
@@ -82,12 +85,15 @@ class AgentCore:
         self._swept = False
         self._alone_since_s: float | None = None
         self._own_orders = 0
-        self._measuring: set[TaskId] = set()
         self._wake_s: float | None = None
         self._detector = Detector()
         self.orders = Orders()
         self.orders.recall(self._remembered.finished, self._remembered.outcomes)
-        self._desk = Desk(self.orders, self._limits, self.tasks.get)
+        self.history = History(self._owner_uid, (*self._remembered.finished, *self._remembered.outcomes))
+        self._at_work = AtWork()
+        self._desk = Desk(self.orders, self._limits, self.tasks.get, self._at_work, self.history)
+        self._locating = Locating(self.tasks, self.orders, self._at_work, self._limits.measurements_max)
+        self.by_hand = HandMoves(self._at_work, self.history, self.orders, self.tasks)
 
     def handle(self, event: Event, now_s: float) -> list[Do]:
         """Take in one event at one time (boot-time seconds); returns what is to be done, in order."""
@@ -95,7 +101,7 @@ class AgentCore:
         if self._swept:
             done += self._follow_alone(now_s)
             done += self._desk.start_waiting(self.topology)
-            done += self._measure_due(now_s)
+            done += self._locating.begin_due(now_s)
             done += self._wake(now_s)
         return done
 
@@ -104,7 +110,7 @@ class AgentCore:
             case Swept():
                 yield from self._take_sweep(event, now_s)
             case PagesMeasured() | MeasuringFailed():
-                yield from self._take_pages(event, now_s)
+                yield from self._locating.take(event, now_s)
             case LoadMeasured(load):
                 for task in self.tasks.values():
                     task.hear_load(load, self.load, now_s)
@@ -120,13 +126,28 @@ class AgentCore:
                 self._begin_alone(now_s)
             case Told(instruction):
                 yield from self._obey(instruction, now_s)
-            case MoverProgressed(progress):
-                yield Send(progress)
-                yield Publish(progress)
-            case MoverEnded(outcome):
-                yield from self._end_move(outcome, now_s)
+            case HandMoveAsked() | MoverProgressed() | MoverEnded():
+                yield from self._take_move(event, now_s)
             case Woke():
                 self._wake_s = None
+
+    def _take_move(self, event: HandMoveAsked | MoverProgressed | MoverEnded, now_s: float) -> Iterator[Do]:
+        by_hand = self.by_hand.running
+        match event:
+            case HandMoveAsked():
+                yield from self.by_hand.take(event, self.topology)
+            case MoverProgressed(progress) if progress.move in by_hand:
+                yield Publish(progress, by_hand[progress.move].task.uid)
+            case MoverProgressed(progress):
+                yield Send(progress)
+                yield Publish(progress, self._desk.owner_uid(progress.move))
+            case MoverEnded(outcome) if outcome.move in by_hand:
+                yield from self.by_hand.ended(outcome, now_s)
+            case MoverEnded(outcome):
+                yield from self._end_move(outcome, now_s)
+
+    def _owner_uid(self, task: TaskId) -> int:
+        return self.tasks[task].facts.uid if task in self.tasks else 0
 
     def _take_sweep(self, event: Swept, now_s: float) -> Iterator[Do]:
         rebuilt = event.sweep.topology != self.topology
@@ -149,7 +170,7 @@ class AgentCore:
                 case HomeChange():
                     self.tasks[seen.task].change(seen, now_s)
                     yield Send(seen)
-                    yield Publish(seen)
+                    yield Publish(seen, self._owner_uid(seen.task))
                     yield from self._desk.home_changed(self.tasks[seen.task])
                 case TaskGone(task):
                     del self.tasks[task]
@@ -163,20 +184,6 @@ class AgentCore:
         elif rebuilt:
             self._judge_all_again(now_s)
             yield from self._send_all(now_s)
-
-    def _take_pages(self, event: PagesMeasured | MeasuringFailed, now_s: float) -> Iterator[Do]:
-        self._measuring.discard(event.task)
-        task = self.tasks.get(event.task)
-        if task is None or not task.measuring:
-            return  # it ended since; another task may have its id by now
-        if isinstance(event, MeasuringFailed):
-            task.end_measure(now_s)
-            return
-        before, new = task.measured or Measured(Residency()), event.measured
-        task.locate(event, now_s, len(self.tasks))
-        if (before.memory_policy, before.policy_nodes) != (new.memory_policy, new.policy_nodes):
-            yield Send(task.as_task(now_s))
-        yield Send(ResidencyMeasured(event.task, new.residency, event.stuck))
 
     def _obey(self, instruction: Instruction, now_s: float) -> Iterator[Do]:
         match instruction:
@@ -213,26 +220,12 @@ class AgentCore:
             if task.judge_due_s < inf:
                 task.judge_due_s = now_s  # the host may have been too busy for it
 
-    def _measure_due(self, now_s: float) -> Iterator[Do]:
-        """Locate pages that were not located for long, few tasks at a time, and none that is being moved."""
-        places = self._limits.measurements_max - len(self._measuring)
-        if places <= 0:
-            return
-        due = [task for task in self.tasks.values() if task.measure_due_s <= now_s and self._may_measure(task)]
-        for task in heapq.nsmallest(places, due, key=lambda t: (not t.asked, t.measure_due_s)):
-            task.begin_measure()
-            self._measuring.add(task.facts.id)
-            yield MeasurePages(task.facts.id, task.facts.processes)
-
-    def _may_measure(self, task: Followed) -> bool:
-        return task.facts.id not in self._measuring and self.orders.active(task.facts.id) is None
-
     def _wake(self, now_s: float) -> Iterator[Do]:
         """Ask to be woken for what only time can bring, if that is another time than was asked for before."""
         times_s: list[float] = []
         if self._alone_since_s is not None:
             times_s = [self._alone_since_s + ALONE_GRACE_S, *(task.judge_due_s for task in self.tasks.values())]
-        if len(self._measuring) < self._limits.measurements_max:
+        if self._locating.has_room:
             times_s += [task.measure_due_s for task in self.tasks.values()]
         wake_s = min((at_s for at_s in times_s if now_s < at_s < inf), default=None)
         if wake_s is not None and wake_s != self._wake_s:
