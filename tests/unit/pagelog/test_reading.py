@@ -52,7 +52,7 @@ def read(text: bytes, place: Place = PLACE, limits: Limits | None = None) -> Pag
 
 def by_page(log: PageLog) -> dict[int, dict[int, float]]:
     """Weights by page and node, as the log's chooser sees them."""
-    return {start: dict(weights) for start, _, weights in log._units(frozenset(), PAGE)}
+    return {start: {**weights} for start, _, weights in log._units(frozenset(), PAGE)}
 
 
 THREE = {FIRST: {0: 1.0, 1: 3.0}, FIRST + PAGE: {0: 2.5}}
