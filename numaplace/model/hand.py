@@ -7,8 +7,8 @@ very pages that a profiler names. Which pages stay, and why, is the same account
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from numaplace.model.ids import MoveId, NodeId, Nodes
-from numaplace.model.move import LeftReason, Strategy
+from numaplace.model.ids import NodeId, Nodes
+from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveProgress, Strategy
 
 HAND_PREFIX = "hand-"
 """Ids of moves by hand begin so; no scheduler hears of them."""
@@ -62,6 +62,9 @@ class PickedPages:
 
 HandMove = Transfer | PickedPages
 
+HandEvent = MoveOrder | MoveProgress | MoveOutcome
+"""What happens to a move by hand: its order once, progress some times a second, its outcome once and last."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -79,6 +82,8 @@ class Prediction:
     strategy_reason: str = ""
 
 
-def is_by_hand(move: MoveId) -> bool:
-    """Whether a move of this id was asked for by hand."""
-    return move.startswith(HAND_PREFIX)
+def is_idle(transfer: Transfer) -> bool:
+    """Whether a transfer has nothing to take anywhere: each source is its own target, or is skipped as one."""
+    if len(transfer.sources) == len(transfer.targets):
+        return transfer.sources == transfer.targets
+    return transfer.sources <= transfer.targets

@@ -42,9 +42,7 @@ TRACE = (
     b" nr_thp_succeeded=2 nr_thp_failed=3 nr_thp_split=4 mode=M reason=r\n"
 )
 FAULT = b"          python-217     [000] d....    21.224907: page_fault_user: address=0x55bd ip=0x7f26 error_code=0x7\n"
-REGION = (
-    b"       kdamond.0-231     [003] .....    31.000907: damon_aggregated: target_id=0 nr_regions=1 0-8192: 3 17\n"
-)
+REGION = b"       kdamond.0-231     [003] .....    31.000907: damon_aggregated: target_id=0 nr_regions=1 0-8192: 3 17\n"
 
 TEXTS: dict[str, tuple[Callable[[str], object], str]] = {
     "numa_maps": (lambda text: list(numa_maps.parse(text)), (JOB / "numa_maps").read_text()),

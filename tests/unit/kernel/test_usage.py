@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numaplace.kernel import damon, page_faults, page_idle, soft_dirty
 from numaplace.kernel.errors import Denied, KernelCallError, NoSuchFile, ProcessGone
 from numaplace.kernel.pagemap import PAGE_BYTES, SOFT_DIRTY, open_pagemap, read_entries
+from numaplace.model.ids import CpuId
 
 # As 6.1 and 6.12 print them; the commands are chosen to be hard.
 FAULTS = [
@@ -37,7 +38,7 @@ REGIONS = [
 
 def test_faults_are_read_as_cpu_and_address() -> None:
     """By columns; a kernel address that has a symbol is no page of a process; the rest is counted."""
-    faults = ((0, 0x55BD969A5900), (2, 0x7F267E7FE9B8))
+    faults = ((CpuId(0), 0x55BD969A5900), (CpuId(2), 0x7F267E7FE9B8))
     assert page_faults.parse_faults(FAULTS) == page_faults.FaultReading(faults, lost=12, unreadable=3)
 
 
