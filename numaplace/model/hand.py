@@ -80,3 +80,10 @@ class Prediction:
     left: Mapping[LeftReason, int] = field(default_factory=dict)
     strategy: Strategy | None = None
     strategy_reason: str = ""
+
+
+def is_idle(transfer: Transfer) -> bool:
+    """Whether a transfer has nothing to take anywhere: each source is its own target, or is skipped as one."""
+    if len(transfer.sources) == len(transfer.targets):
+        return transfer.sources == transfer.targets
+    return transfer.sources <= transfer.targets

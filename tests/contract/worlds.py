@@ -23,12 +23,12 @@ from node_agent.linux.attribution import Attribution, NoAttribution
 from node_agent.linux.host_memory import LinuxHostMemory
 from node_agent.linux.memory import CpusetHandle, HostMemory
 from node_agent.linux.mover import MemoryMover
-from node_agent.linux.topology import read_topology
 from node_agent.ports import MoveJob
 from numaplace.kernel.cgroups import attach_process
 from numaplace.kernel.cpusets import read_effective_mems, write_memory_migrate, write_mems
 from numaplace.kernel.numa_maps import read_numa_maps
 from numaplace.kernel.procfs import read_identity
+from numaplace.kernel.topology import read_topology
 from numaplace.model.hand import HandMove
 from numaplace.model.ids import Cpus, JobId, MoveId, NodeId, Nodes, TaskId
 from numaplace.model.job import MemoryPolicy
