@@ -15,17 +15,17 @@ from typing import Protocol
 import numpy as np
 
 from node_agent.core.facts import ProcessRef, TaskFacts
-from node_agent.core.pages import Backing
 from node_agent.linux.host_memory import LinuxHostMemory
 from node_agent.linux.memory import HostMemory
 from node_agent.linux.mover import MemoryMover
-from node_agent.linux.topology import read_topology
 from node_agent.ports import MoveJob
 from numaplace.kernel.procfs import read_identity
+from numaplace.kernel.topology import read_topology
 from numaplace.model.ids import Cpus, JobId, MoveId, NodeId, Nodes, TaskId
 from numaplace.model.job import MemoryPolicy
 from numaplace.model.move import MoveOrder, MoveOutcome
 from numaplace.model.policy import Budget, Policy
+from numaplace.model.residency import Backing
 from numaplace.model.topology import Topology
 from tests.fakes.kernel import BASE, HUGE, MIB, FakeHost, FakeProcess
 from tests.fakes.moves import Control

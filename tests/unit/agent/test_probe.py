@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from node_agent.core.facts import ProcessRef
-from node_agent.core.pages import Backing, Region
+from node_agent.core.pages import Region
 from node_agent.core.strategy import KernelTraits
 from node_agent.linux import probe as probe_module
 from node_agent.linux.probe import PROBE_BYTES, ROUNDS, THREADS_TRIED, TraitsProbe, probe
 from numaplace.model.ids import NodeId
+from numaplace.model.residency import Backing
 
 NODES = (NodeId(0), NodeId(1))
 CALL_S = 0.1
