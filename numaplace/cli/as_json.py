@@ -16,7 +16,17 @@ from numaplace.model.residency import Residency
 
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
 
-_COMPUTED = ("resident_bytes", "remote_bytes", "locality", "moved_bytes", "left", "left_bytes")
+_COMPUTED = (
+    "resident_bytes",
+    "remote_bytes",
+    "locality",
+    "moved_bytes",
+    "left",
+    "left_bytes",
+    "remote",
+    "by_node",
+    "mapped_bytes",
+)
 
 
 def to_json(value: object) -> JsonValue:
