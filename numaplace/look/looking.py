@@ -125,7 +125,7 @@ def _threads(seen: Iterable[Looked], cpus: dict[int, Cpus], topology: Topology, 
             if tid not in cpus:
                 continue
             try:
-                name = status.read_command(tid, root)
+                name = status.read_command(each.process.pid, root, tid)
             except ProcessGone:
                 continue
             places.append(ThreadPlace(each.process.pid, tid, name, cpus[tid], topology.home_of(cpus[tid])))

@@ -30,13 +30,13 @@ def process(pid: int, root: Path = HOST, start_ticks: int | None = None) -> Targ
         raise NotThere(f"no process has the pid {pid}")
     try:
         stat = procfs.read_stat(pid, root)
+        if stat.is_kernel_thread:
+            raise LookError(f"process {pid} ({stat.comm}) is a thread of the kernel: it has no memory of its own")
+        if stat.is_dead:
+            raise NotThere(f"process {pid} ({stat.comm}) has ended, and only waits for its parent to notice")
         leader = read_status(pid, root).thread_group
     except ProcessGone as error:
         raise NotThere(f"no process has the pid {pid}") from error
-    if stat.is_kernel_thread:
-        raise LookError(f"process {pid} ({stat.comm}) is a thread of the kernel: it has no memory of its own")
-    if stat.is_dead:
-        raise NotThere(f"process {pid} ({stat.comm}) has ended, and only waits for its parent to notice")
     if start_ticks is not None and stat.start_ticks != start_ticks:
         raise NotThere(f"process {pid} has ended; another one has its pid by now")
     return Target(f"process {leader}", (leader,), alone=True)
