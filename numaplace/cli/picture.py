@@ -239,16 +239,16 @@ def _threads(found: Picture) -> Table:
         held = sum(size for node, size in found.by_node.items() if node in thread.nodes)
         return units.share(held / total) if total else _NOTHING
 
-    rows = (
-        (
+    rows: list[list[RenderableType]] = [
+        [
             *([str(thread.pid)] if several else []),
             str(thread.tid),
             Text(thread.name),
             format_id_list(thread.cpus) or "none",
             format_id_list(thread.nodes) or "nowhere",
             near(thread),
-        )
+        ]
         for thread in found.threads
-    )
+    ]
     columns = (*(["PID"] if several else []), "THREAD", "NAME", "CPUS", "HOME", "PAGES THERE")
     return output.table(columns, rows, right=("PID", "THREAD", "PAGES THERE"))

@@ -12,7 +12,7 @@ from numaplace.kernel.frames import read_frame_ranges
 from numaplace.kernel.kpagecount import read_map_counts
 from numaplace.kernel.topology import read_topology
 from numaplace.look.errors import LookError, NotThere
-from numaplace.look.process import Looked, Wanted, look_at, may_run_on
+from numaplace.look.one_process import Looked, Wanted, look_at, may_run_on
 from numaplace.look.sharing import FRAMES_MAX, settled
 from numaplace.look.target import Target
 from numaplace.model.ids import Cpus, NodeId

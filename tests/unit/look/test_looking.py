@@ -1,10 +1,13 @@
 """A look at processes of hosts as files: every kind of mapping, who shares what, and what cannot be seen."""
 
-from collections.abc import Mapping
+import ctypes
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from numaplace.kernel import maps
 from numaplace.kernel.pagemap import PAGE_BYTES
 from numaplace.look import LookError, NotThere, cgroup, look, process, tree
 from numaplace.look import looking as looking_module
@@ -84,11 +87,12 @@ def test_home_is_near_the_cpus_of_all_threads(host: FakeHost) -> None:
     """What lies elsewhere is remote, and moves if nobody else maps it; threads that ended meanwhile add nothing."""
     host.add(10, [Area(0x10000, 9, "", "default anon=9 N0=6 N1=3 kernelpagesize_kB=4")], tids=(10, 11, 12))
     picture = seen(host, cpus={10: {8}, 11: {9}}, threads=True)
-    assert (picture.home, picture.cpus, picture.mems) == ({N1}, {CpuId(8), CpuId(9)}, {N0, N1})
+    assert picture.home == {N1}
+    assert picture.cpus == {CpuId(8), CpuId(9)}
+    assert picture.mems == {N0, N1}
     assert (picture.remote.bytes, picture.remote.movable_bytes, picture.remote.stays) == (6 * PAGE_BYTES,) * 2 + ({},)
-    assert [(t.tid, t.name, t.cpus, t.nodes) for t in picture.threads] == [
-        (10, "thread-10", {CpuId(8)}, {N1}), (11, "thread-11", {CpuId(9)}, {N1}),
-    ]  # fmt: skip
+    threads_seen = [(t.tid, t.name, set(t.cpus), set(t.nodes)) for t in picture.threads]
+    assert threads_seen == [(10, "thread-10", {8}, {N1}), (11, "thread-11", {9}, {N1})]
     assert [(p.pid, p.command, p.uid, p.threads) for p in picture.processes] == [(10, "python train.py", 1000, 3)]
 
 
@@ -269,16 +273,14 @@ def test_processes_that_end_or_are_not_ours_are_left_out(group: FakeHost, monkey
 
 def deny(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
     """Let the kernel refuse to open a file; root would be let in anyway."""
-    from numaplace.kernel import files  # noqa: PLC0415 - only this test reaches that deep
-
-    real = files.os.open
+    real = os.open
 
     def refusing(name: str | Path, flags: int) -> int:
         if str(name) == str(path):
             raise PermissionError(13, "denied")
         return real(name, flags)
 
-    monkeypatch.setattr("numaplace.kernel.files.os.open", refusing)
+    monkeypatch.setattr("os.open", refusing)
 
 
 def test_what_is_not_ours_to_see_is_one_clear_line(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,13 +295,12 @@ def test_a_pid_that_is_another_process_by_now_is_not_mixed_up(host: FakeHost, mo
     """The start is read before and after."""
     folder = host.add(10, [Area(0x10000, 9, "", "default anon=9 N0=9 kernelpagesize_kB=4")])
     target = process(10, host.root)
-    real = looking_module.look_at.__globals__["read_maps"]
 
-    def reused(pid: int, root: Path) -> object:
+    def reused(pid: int, root: Path) -> list[maps.Mapping]:
         (folder / "stat").write_text((folder / "stat").read_text().replace(" 100 0 0", " 101 0 0"))
-        return real(pid, root)
+        return maps.read_maps(pid, root)
 
-    monkeypatch.setitem(looking_module.look_at.__globals__, "read_maps", reused)
+    monkeypatch.setattr("numaplace.look.one_process.read_maps", reused)
     with pytest.raises(NotThere, match="process 10 has ended"):
         look(target, host.root)
 
@@ -370,3 +371,39 @@ def test_a_kernel_that_speaks_otherwise_is_no_traceback(host: FakeHost) -> None:
     (host.add(10, []) / "numa_maps").write_text("gibberish\n")
     with pytest.raises(LookError, match="gibberish"):
         seen(host)
+
+
+PR_SET_DUMPABLE = 4
+NOBODY = 65_534
+
+
+def as_nobody(ask: Callable[[], str]) -> str:
+    """What a child without any rights answers; the kernel hides a process that gave up root, unless it says so."""
+    told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+        try:
+            answer = ask()
+        except LookError as error:
+            answer = error.words
+        os.write(told[1], answer.encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    return os.read(told[0], 4096).decode()
+
+
+@pytest.mark.usefixtures("privileged")
+def test_users_see_their_own_processes_and_no_others() -> None:
+    """Without any capability a process's pages are read, and what it shares is known; root's are one clear line."""
+    assert "may not be looked at: it is another user's" in as_nobody(lambda: str(look(process(os.getppid()))))
+
+    def own() -> str:
+        picture = look(process(os.getpid()))
+        shared = sum(mapping.shared_bytes for mapping in picture.mappings)
+        return f"{picture.resident_bytes > shared > 0} {picture.remote.bytes}"
+
+    assert as_nobody(own) == "True 0"
