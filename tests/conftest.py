@@ -1,5 +1,8 @@
 """What every test may use, and what holds for all property tests."""
 
+import os
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.lab.pytest_plugin", "tests.simulation.pytest_plugin"]
@@ -7,3 +10,13 @@ pytest_plugins = ["tests.lab.pytest_plugin", "tests.simulation.pytest_plugin"]
 # A machine that is busy with guests is slow, not wrong: no example is failed for its time.
 settings.register_profile("numaplace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("numaplace")
+
+
+@pytest.fixture
+def privileged() -> None:
+    """Let a test run that needs root on this kernel: elsewhere it is skipped, in CI that is a failure."""
+    if os.geteuid() != 0:
+        reason = "needs root: it changes or looks at more of this host's kernel than users may"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)

@@ -7,7 +7,7 @@ moves them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum, IntFlag
+from enum import IntFlag
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from node_agent.core.facts import ProcessRef
 from numaplace.model.ids import NodeId
-from numaplace.model.residency import Cell, PageKind, PageSize
+from numaplace.model.residency import Backing, Cell, PageKind, PageSize
 
 Addresses = NDArray[np.uint64]
 Frames = NDArray[np.uint64]
@@ -36,16 +36,6 @@ class PageFlag(IntFlag):
     FILE_OR_SHARED = 2
     HUGETLB = 4
     TAIL = 8
-
-
-class Backing(Enum):
-    """What is behind a region; pages that a process wrote in a private file mapping are anonymous all the same."""
-
-    PRIVATE = "private"
-    FILE = "file"
-    SHARED = "shared"
-    DEVICE = "device"
-    KERNEL = "kernel"
 
 
 KINDS = (PageKind.ANON, PageKind.FILE, PageKind.SHARED)

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from node_agent.core.pages import Addresses, Backing, Flags, Frames, Ints, Mask, PageFlag, Pages, Region
+from node_agent.core.pages import Addresses, Flags, Frames, Ints, Mask, PageFlag, Pages, Region
 from node_agent.linux.frames import KPF_COMPOUND_TAIL, KPF_HUGE, KPF_THP, FrameFile, NodeTable
 from numaplace.kernel.files import HOST
-from numaplace.kernel.maps import Mapping
+from numaplace.kernel.maps import Mapping, backing_of
 from numaplace.kernel.pagemap import (
     EXCLUSIVE,
     FILE_OR_SHARED,
@@ -29,6 +29,7 @@ from numaplace.kernel.pagemap import (
     open_pagemap,
     read_entries_into,
 )
+from numaplace.model.residency import Backing
 
 CHUNK_PAGES = 1 << 14
 """Pages of address space read at once: 128 KB of pagemap, which stays in the cache."""
@@ -36,25 +37,16 @@ CHUNK_PAGES = 1 << 14
 _TOP_EXCLUSIVE = np.uint8(EXCLUSIVE >> 56)
 _TOP_FILE = np.uint8(FILE_OR_SHARED >> 56)
 
-_NO_MEMORY = frozenset({"[vdso]", "[vvar]", "[vvar_vclock]", "[vsyscall]", "[uprobes]", "[sigpage]", "[vectors]"})
-_SHARED_NAMES = ("/dev/shm/", "/memfd:", "/SYSV", "/dev/zero", "/anon_hugepage", "/dev/hugepages")  # noqa: S108 - kernel names, not files of ours
-_DEVICE_NAMES = ("/dev/", "anon_inode:")
-
 
 def region_of(mapping: Mapping) -> Region:
     """What a line of maps is to a mover."""
-    if not mapping.name:
-        return Region(mapping.start, mapping.end, Backing.PRIVATE, "", mapping.start)
-    if mapping.name in _NO_MEMORY:
-        return Region(mapping.start, mapping.end, Backing.KERNEL, mapping.name)
+    backing = backing_of(mapping)
+    if backing is Backing.KERNEL:
+        return Region(mapping.start, mapping.end, backing, mapping.name)
+    if backing is Backing.PRIVATE:
+        return Region(mapping.start, mapping.end, backing, "", mapping.start)
     name = f"{mapping.device[0]:x}:{mapping.device[1]:x}:{mapping.inode}" if mapping.inode else ""
-    if mapping.name.startswith(_SHARED_NAMES):
-        return Region(mapping.start, mapping.end, Backing.SHARED, name, mapping.offset)
-    if mapping.name.startswith(_DEVICE_NAMES):
-        return Region(mapping.start, mapping.end, Backing.DEVICE, name, mapping.offset)
-    if mapping.inode:
-        return Region(mapping.start, mapping.end, Backing.FILE, name, mapping.offset)
-    return Region(mapping.start, mapping.end, Backing.PRIVATE, "", mapping.start)
+    return Region(mapping.start, mapping.end, backing, name, mapping.offset)
 
 
 class FrameReader:

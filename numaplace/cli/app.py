@@ -3,12 +3,13 @@
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from numaplace import __version__
-from numaplace.cli import cluster, counters, exits, host, policy, profile, top
+from numaplace.cli import exits
 from numaplace.cli.examples import examples
 
 
@@ -31,7 +32,14 @@ def _numaplace(
     """
 
 
-def _built() -> typer.Typer:
+_SHARED = ("cluster", "host")
+"""Modules of several commands."""
+_OWN = ("show", "counters", "policy", "profile", "top")
+"""Modules that are called like their one command or group."""
+
+
+def built(first_word: str = "") -> typer.Typer:
+    """The command with all its commands, or with that one alone which a first word names: the others need not load."""
     app = typer.Typer(
         no_args_is_help=True,
         rich_markup_mode=None,  # plain help: it starts sooner and is not cut in pipes
@@ -39,8 +47,8 @@ def _built() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
     app.callback(epilog=examples("numaplace hosts", "numaplace show 4711", "numaplace explain train-42"))(_numaplace)
-    for part in (cluster, host, counters, policy, profile, top):
-        part.add_to(app)
+    for part in (first_word,) if first_word in _OWN else (*_SHARED, *_OWN):
+        import_module(f"numaplace.cli.{part}").add_to(app)
     return app
 
 
@@ -48,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit with its code (:mod:`numaplace.cli.exits`)."""
     try:
         try:
-            _built()(args=None if arguments is None else list(arguments), prog_name="numaplace")
+            given = list(sys.argv[1:] if arguments is None else arguments)
+            built(*given[:1])(args=given, prog_name="numaplace")
         finally:
             sys.stdout.flush()
     except exits.Failure as failure:

@@ -11,12 +11,23 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from enum import Enum
+from functools import cached_property
 
 from numaplace.model.residency import Residency
 
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
 
-_COMPUTED = ("resident_bytes", "remote_bytes", "locality", "moved_bytes", "left", "left_bytes")
+_COMPUTED = (
+    "resident_bytes",
+    "remote_bytes",
+    "locality",
+    "moved_bytes",
+    "left",
+    "left_bytes",
+    "remote",
+    "by_node",
+    "mapped_bytes",
+)
 
 
 def to_json(value: object) -> JsonValue:
@@ -54,7 +65,9 @@ def _by_kind(value: JsonValue) -> tuple[str, float, str]:
 def _record(value: object) -> dict[str, JsonValue]:
     fields = [field.name for field in dataclasses.fields(value)]  # type: ignore[arg-type]  # the caller has looked
     computed = [
-        name for name in _COMPUTED if name not in fields and isinstance(getattr(type(value), name, None), property)
+        name
+        for name in _COMPUTED
+        if name not in fields and isinstance(getattr(type(value), name, None), property | cached_property)
     ]
     return {name: to_json(getattr(value, name)) for name in (*fields, *computed)}
 

@@ -3,16 +3,17 @@
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Annotated
 
 import typer
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from numaplace.cli import exits, output
 from numaplace.cli.connect import Json
 from numaplace.cli.examples import examples
+from numaplace.cli.live import Interval, paced, show_live
 from numaplace.kernel.errors import KernelCallError, KernelFormatError
 from numaplace.kernel.vmstat import MigrationCounters, read_migration_counters
 
@@ -62,7 +63,7 @@ def counters(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Show rates too, again and again, until Ctrl-C.")
     ] = False,
-    interval: Annotated[float, typer.Option(min=0.1, max=3600, metavar="S", help="Seconds between two looks.")] = 1.0,
+    interval: Interval = 1.0,
     as_json: Json = False,
 ) -> None:
     """Show the kernel's five counters of page migration, all movers of the host together, since boot.
@@ -76,36 +77,18 @@ def counters(
         else:
             output.show(picture(found, None), *explained())
         return
-    try:
-        _watch(interval, as_json=as_json)
-    except KeyboardInterrupt:
-        return  # this is how a live view ends
-
-
-def _watch(interval_s: float, *, as_json: bool) -> None:
-    looks = _looks(interval_s)
-    to = output.console()
-    if as_json:
-        for found, rates in looks:
-            output.show_json_line({**asdict(found), "per_second": rates})
-    elif not to.is_terminal:
-        for found, rates in looks:
-            output.show(picture(found, rates))
-    else:
-        with Live(console=to, screen=True, auto_refresh=False) as live:
-            for found, rates in looks:
-                live.update(picture(found, rates), refresh=True)
+    show_live(
+        _looks(interval),
+        lambda look: picture(*look),
+        record=(lambda look: {**asdict(look[0]), "per_second": look[1]}) if as_json else None,
+    )
 
 
 def _looks(interval_s: float) -> Iterator[tuple[MigrationCounters, dict[str, float]]]:
     """The counters with their growth per second, as often as asked; the first after one interval."""
-    before, before_s = _read(), time.monotonic()
-    while True:
-        time.sleep(interval_s)
-        now, now_s = _read(), time.monotonic()
+    for (before, before_s), (now, now_s) in pairwise(paced(lambda: (_read(), time.monotonic()), interval_s)):
         grown = asdict(now.since(before))
         yield now, {name: value / (now_s - before_s) for name, value in grown.items()}
-        before, before_s = now, now_s
 
 
 def _read() -> MigrationCounters:

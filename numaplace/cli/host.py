@@ -1,4 +1,4 @@
-"""The commands that ask this host's agent: show, adopt, release, status."""
+"""The commands that ask this host's agent: adopt, release, status."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,13 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from numaplace.cli import exits, output, units
-from numaplace.cli.bars import left_table, node_bars, page_table
 from numaplace.cli.connect import Json, asks_agent
 from numaplace.cli.examples import examples
 from numaplace.model.cpuset import format_id_list
-from numaplace.model.ids import JobId, TaskId
+from numaplace.model.ids import JobId
 from numaplace.model.job import Task
-from numaplace.model.views import AgentStatus, Shown
+from numaplace.model.views import AgentStatus
 
 if TYPE_CHECKING:
     from numaplace.client import AgentClient
@@ -25,10 +24,6 @@ CGROUP_ROOT = "/sys/fs/cgroup"
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(
-        short_help="Where a task's pages are, on this host.",
-        epilog=examples("numaplace show 4711", "numaplace show train-42", "numaplace show /sys/fs/cgroup/slurm/job_42"),
-    )(show)
-    app.command(
         short_help="Follow a process tree or a cgroup.",
         epilog=examples("numaplace adopt train-42 --pid 4711", "numaplace adopt train-42 --cgroup /slurm/job_42"),
     )(adopt)
@@ -38,67 +33,9 @@ def add_to(app: typer.Typer) -> None:
     )(status)
 
 
-@asks_agent
-def show(
-    client: "AgentClient",
-    *,
-    target: Annotated[str, typer.Argument(metavar="PID|JOB|CGROUP", help="A pid, a job's name, or a cgroup's path.")],
-    as_json: Json = False,
-) -> None:
-    """Locate a task's pages now: by node, page size and kind; what is not at home, and what cannot move."""
-    shown = _found(client, target)
-    if as_json:
-        output.show_json(shown)
-    else:
-        output.show(*_pages(shown, ascii_only=output.is_ascii(output.console())))
-
-
-def _found(client: "AgentClient", target: str) -> Shown:
-    """The task that is meant: digits are a pid, a path is a cgroup's, ``cgroup:…`` and ``process:…`` are task ids."""
-    if target.isascii() and target.isdecimal():
-        pid = int(target)
-        if not 0 < pid < 1 << 32:
-            raise exits.Failure(exits.NOT_FOUND, f"no process has the pid {target}")
-        return client.show(pid=pid)
-    if target.startswith("/"):
-        return client.show(cgroup=_cgroup(target))
-    if target.startswith(("cgroup:", "process:")):
-        return client.show(task=TaskId(target))
-    return client.show(job=JobId(target))
-
-
 def _cgroup(path: str) -> str:
     """A cgroup's path below its mount, as the agent names it."""
     return path.removeprefix(CGROUP_ROOT).rstrip("/") or "/"
-
-
-def _pages(shown: Shown, *, ascii_only: bool) -> list[RenderableType]:
-    task, home = shown.task, shown.task.home.nodes
-    remote = task.residency.remote_bytes(home)
-    facts = Table.grid(padding=(0, 2))
-    for name, value in (
-        ("task", task.id),
-        ("job", task.job),
-        ("command", task.command or "-"),
-        ("cpus", format_id_list(task.cpus) or "none"),
-        ("mems", format_id_list(task.mems) or "none"),
-        ("home", format_id_list(home) or "nowhere: none of its CPUs is online on a known node"),
-        ("size", f"{_processes(task)}, {_threads(task.threads)}, {units.duration(task.age_s)} old"),
-        ("memory policy", f"{task.memory_policy.value} {format_id_list(task.policy_nodes)}".strip()),
-        ("resident", units.size(task.residency.resident_bytes)),
-        ("locality", f"{units.share(shown.locality)} at home, {units.size(remote)} remote"),
-    ):
-        facts.add_row(name, Text(value))
-    parts: list[RenderableType] = [
-        facts,
-        "",
-        node_bars(task.residency, home, ascii_only=ascii_only),
-        "",
-        page_table(task.residency, home),
-    ]
-    if shown.stuck:
-        parts += ["", Text("known not to move:", "bold"), left_table(shown.stuck)]
-    return parts
 
 
 def _processes(task: Task) -> str:

@@ -1,12 +1,10 @@
 """``numaplace top``: the cluster live, jobs with most remote memory first, and the moves that run."""
 
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group, RenderableType
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +12,7 @@ from numaplace.cli import output, tables, units
 from numaplace.cli.bars import progress_line
 from numaplace.cli.connect import Json, asks_scheduler
 from numaplace.cli.examples import examples
+from numaplace.cli.live import Interval, paced, show_live
 from numaplace.model.views import Host, HostState, Job, Move
 
 if TYPE_CHECKING:
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
 JOBS_SHOWN = 30
 MOVES_SHOWN = 10
 MOVE_BAR_CELLS = 24
+
+Look = tuple[tuple[Host, ...], tuple[Job, ...], tuple[Move, ...]]
+"""What one look at the cluster finds."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -37,34 +39,26 @@ def top(
     client: "SchedulerClient",
     *,
     once: Annotated[bool, typer.Option("--once", help="Show it once and end: for scripts.")] = False,
-    interval: Annotated[float, typer.Option(min=0.1, max=3600, metavar="S", help="Seconds between two looks.")] = 1.0,
+    interval: Interval = 1.0,
     as_json: Json = False,
 ) -> None:
     """Watch the cluster: jobs by remote memory, how much of theirs is at home, and the moves that run. Ctrl-C ends."""
     to = output.console()
     ascii_only = output.is_ascii(to)
+
+    def shown(look: Look) -> RenderableType:
+        return picture(*look, datetime.now(UTC), ascii_only=ascii_only)
+
     if as_json:
         hosts, jobs, moves = _look(client)
         output.show_json({"hosts": hosts, "jobs": jobs, "moves": moves})
     elif once or not to.is_terminal:
-        output.show(picture(*_look(client), datetime.now(UTC), ascii_only=ascii_only))
+        output.show(shown(_look(client)))
     else:
-        _live(client, interval, ascii_only=ascii_only)
+        show_live(paced(lambda: _look(client), interval), shown)
 
 
-def _live(client: "SchedulerClient", interval_s: float, *, ascii_only: bool) -> None:
-    first = picture(*_look(client), datetime.now(UTC), ascii_only=ascii_only)
-    try:
-        with Live(first, console=output.console(), screen=True, auto_refresh=False) as live:
-            while True:
-                time.sleep(interval_s)
-                shown = picture(*_look(client), datetime.now(UTC), ascii_only=ascii_only)
-                live.update(shown, refresh=True)
-    except KeyboardInterrupt:
-        return  # this is how a live view ends
-
-
-def _look(client: "SchedulerClient") -> tuple[tuple[Host, ...], tuple[Job, ...], tuple[Move, ...]]:
+def _look(client: "SchedulerClient") -> Look:
     return client.hosts(), client.jobs(), client.moves(only_open=True)
 
 

@@ -32,19 +32,23 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
-def read_bytes(path: str | Path) -> bytes:
+def read_bytes(path: str | Path, part_bytes: int = _CHUNK_BYTES) -> bytes:
     """Return all of a kernel file.
+
+    Args:
+        path: the file.
+        part_bytes: how much to ask for at once, where the kernel holds a lock for as long as one read takes.
 
     Raises:
         OSError: as the kernel gave it; callers that know what the file is about translate it.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        chunk = os.read(descriptor, _CHUNK_BYTES)
+        chunk = os.read(descriptor, part_bytes)
         chunks = [chunk]
         while chunk:
             # Most files end in their first read, but only an empty read says so: seq_file returns short ones.
-            chunk = os.read(descriptor, _CHUNK_BYTES)
+            chunk = os.read(descriptor, part_bytes)
             chunks.append(chunk)
     finally:
         os.close(descriptor)
@@ -88,8 +92,8 @@ def write_text(path: Path, text: str) -> None:
         raise translate_file(f"writing {text!r} to {path}", error) from error
 
 
-def read_process(root: Path, pid: int, name: str) -> bytes:
-    """Return all of `/proc/PID/NAME`; NAME may lie deeper, as `task/TID/stat` does.
+def read_process(root: Path, pid: int, name: str, part_bytes: int = _CHUNK_BYTES) -> bytes:
+    """Return all of `/proc/PID/NAME`; NAME may lie deeper, as `task/TID/stat` does. `part_bytes` as in `read_bytes`.
 
     Raises:
         ProcessGone: the process (or thread) vanished, even in mid-read.
@@ -97,7 +101,7 @@ def read_process(root: Path, pid: int, name: str) -> bytes:
         Denied: no ptrace access.
     """
     try:
-        return read_bytes(f"{root}/proc/{pid}/{name}")
+        return read_bytes(f"{root}/proc/{pid}/{name}", part_bytes)
     except OSError as error:
         raise process_error(root, pid, name, error) from error
 
@@ -113,9 +117,9 @@ def process_error(root: Path, pid: int, name: str, error: OSError) -> KernelCall
     return ProcessGone(call, errno.ESRCH, pid)
 
 
-def read_process_text(root: Path, pid: int, name: str) -> str:
-    """Return all of `/proc/PID/NAME` as text; raises as `read_process`."""
-    return decode(read_process(root, pid, name))
+def read_process_text(root: Path, pid: int, name: str, part_bytes: int = _CHUNK_BYTES) -> str:
+    """Return all of `/proc/PID/NAME` as text; arguments and errors as with `read_process`."""
+    return decode(read_process(root, pid, name, part_bytes))
 
 
 def read_int(path: Path) -> int:

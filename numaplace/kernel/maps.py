@@ -11,8 +11,12 @@ from typing import NamedTuple
 
 from numaplace.kernel.errors import KernelFormatError
 from numaplace.kernel.files import HOST, read_process_text
+from numaplace.model.residency import Backing
 
 _DELETED = " (deleted)"
+_NO_MEMORY = frozenset({"[vdso]", "[vvar]", "[vvar_vclock]", "[vsyscall]", "[uprobes]", "[sigpage]", "[vectors]"})
+_SHARED_NAMES = ("/dev/shm/", "/memfd:", "/SYSV", "/dev/zero", "/anon_hugepage", "/dev/hugepages")  # noqa: S108 - kernel names, not files of ours
+_DEVICE_NAMES = ("/dev/", "anon_inode:")
 _LINE = re.compile(
     r"([0-9a-f]{1,16})-([0-9a-f]{1,16}) ([r-])([w-])([x-])([sp]) "
     r"([0-9a-f]{1,16}) ([0-9a-f]{1,8}):([0-9a-f]{1,8}) ([0-9]{1,20})(?: +(\S.*)?)?",
@@ -43,6 +47,19 @@ class Mapping(NamedTuple):
     def length_bytes(self) -> int:
         """Its size in the address space."""
         return self.end - self.start
+
+
+def backing_of(mapping: Mapping) -> Backing:
+    """What is behind a mapping, by its name: the kernel has no plainer word for it that costs no walk."""
+    if not mapping.name:
+        return Backing.PRIVATE
+    if mapping.name in _NO_MEMORY:
+        return Backing.KERNEL
+    if mapping.name.startswith(_SHARED_NAMES):
+        return Backing.SHARED
+    if mapping.name.startswith(_DEVICE_NAMES):
+        return Backing.DEVICE
+    return Backing.FILE if mapping.inode else Backing.PRIVATE
 
 
 def parse_line(line: str, source: str = "maps") -> Mapping:

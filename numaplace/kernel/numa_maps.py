@@ -18,10 +18,13 @@ from pathlib import Path
 from numaplace.kernel.errors import KernelFormatError
 from numaplace.kernel.files import HOST, nodes_in, parse_int, read_process_text, unescape
 from numaplace.kernel.policy import ModeFlag, PolicyMode
+from numaplace.model.cpuset import format_id_list
 from numaplace.model.ids import NodeId, Nodes
 
 _KIB = 1024
 _POLICY_CHARS_MAX = 63
+_PART_BYTES = 256
+"""Two or three lines. The kernel walks as many mappings as one read has room for before it lets the mmap lock go."""
 _DIGITS_MAX = 20  # of a 64-bit number
 _DELETED = " (deleted)"
 
@@ -34,6 +37,7 @@ _MODES = {
     "prefer (many)": PolicyMode.PREFERRED_MANY,
     "weighted interleave": PolicyMode.WEIGHTED_INTERLEAVE,
 }
+_WORDS = {mode: word for word, mode in _MODES.items()}
 _FLAGS = {
     "static": ModeFlag.STATIC_NODES,
     "relative": ModeFlag.RELATIVE_NODES,
@@ -50,6 +54,12 @@ class MappingPolicy:
     flags: ModeFlag = ModeFlag.NONE
     nodes: Nodes = frozenset()
     nodes_cut: bool = False
+
+    def __str__(self) -> str:
+        """As the kernel writes it; `…` stands for nodes that it had no room for."""
+        flags = "|".join(word for word, flag in _FLAGS.items() if flag & self.flags)
+        nodes = format_id_list(self.nodes) + ("…" if self.nodes_cut else "")
+        return f"{_WORDS[self.mode]}{'=' if flags else ''}{flags}{':' if nodes else ''}{nodes}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +189,8 @@ def parse(text: str, source: str = "numa_maps") -> Iterator[NumaMapping]:
 def read_numa_maps(pid: int, root: Path = HOST) -> list[NumaMapping]:
     """Read the mappings of a process with their policies and pages by node.
 
-    The kernel walks the page tables for it, under the process's mmap lock, 63 ns a page.
+    The kernel walks the page tables for it, 63 ns a page, under the process's mmap lock: a thread that maps or unmaps
+    meanwhile waits until the walk of the mapping that is being read has ended.
 
     Returns:
         The mappings in address order; none for a process without memory.
@@ -190,4 +201,4 @@ def read_numa_maps(pid: int, root: Path = HOST) -> list[NumaMapping]:
         Unsupported: the kernel was built without NUMA.
         KernelFormatError: see `parse_line`.
     """
-    return list(parse(read_process_text(root, pid, "numa_maps"), f"/proc/{pid}/numa_maps"))
+    return list(parse(read_process_text(root, pid, "numa_maps", _PART_BYTES), f"/proc/{pid}/numa_maps"))

@@ -178,6 +178,20 @@ def list_tids(pid: int, root: Path = HOST) -> list[int]:
     return sorted(parse_int(name, f"/proc/{pid}/task") for name in names)
 
 
+def read_children(pid: int, root: Path = HOST) -> list[int]:
+    """Return the pids of a process's living children, ascending; those that start or end meanwhile may be missing.
+
+    Raises:
+        ProcessGone: it does not exist (any more).
+        Unsupported: the kernel was built without such lists (CONFIG_PROC_CHILDREN).
+    """
+    children: list[int] = []
+    for tid in list_tids(pid, root):
+        name = f"task/{tid}/children"
+        children += (_int(field, field, name) for field in read_process(root, pid, name).split())
+    return sorted(children)
+
+
 def _in_task(name: str, tid: int | None) -> str:
     return name if tid is None else f"task/{tid}/{name}"
 

@@ -125,9 +125,10 @@ def read_status(pid: int, root: Path = HOST, tid: int | None = None) -> ProcessS
     return parse_status(read_process_text(root, pid, name), f"/proc/{pid}/{name}")
 
 
-def read_command(pid: int, root: Path = HOST) -> str:
-    """Return the command name, of 15 bytes at most, which the process may set to anything; raises ProcessGone."""
-    return read_process_text(root, pid, "comm").removesuffix("\n")
+def read_command(pid: int, root: Path = HOST, tid: int | None = None) -> str:
+    """Return the command name of a process or thread: 15 bytes at most, of its own choice; raises ProcessGone."""
+    name = "comm" if tid is None else f"task/{tid}/comm"
+    return read_process_text(root, pid, name).removesuffix("\n")
 
 
 def parse_command_line(data: str) -> tuple[str, ...]:

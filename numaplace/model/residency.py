@@ -24,6 +24,16 @@ class PageKind(Enum):
     SHARED = "shared"
 
 
+class Backing(Enum):
+    """What is behind a mapping; pages that a process wrote in a private file mapping are anonymous all the same."""
+
+    PRIVATE = "private"
+    FILE = "file"
+    SHARED = "shared"
+    DEVICE = "device"
+    KERNEL = "kernel"
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One cell of a residency: pages of one size and kind on one node."""

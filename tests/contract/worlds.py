@@ -17,7 +17,6 @@ from typing import Protocol
 import numpy as np
 
 from node_agent.core.facts import ProcessRef, TaskFacts
-from node_agent.core.pages import Backing
 from node_agent.core.strategy import KernelTraits
 from node_agent.linux.attribution import Attribution, NoAttribution
 from node_agent.linux.host_memory import LinuxHostMemory
@@ -34,6 +33,7 @@ from numaplace.model.ids import Cpus, JobId, MoveId, NodeId, Nodes, TaskId
 from numaplace.model.job import MemoryPolicy
 from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome
 from numaplace.model.policy import Budget, Policy
+from numaplace.model.residency import Backing
 from numaplace.model.topology import Topology
 from tests.contract.cgroups import make_cpuset, remove_cgroup
 from tests.fakes.kernel import BASE, HUGE, MIB, UNTOUCHED, ZERO, FakeCpuset, FakeHost, FakeProcess

@@ -20,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node_agent.core.facts import ProcessRef, Room, TaskFacts
-from node_agent.core.pages import Addresses, Backing, Frames, Ints, Mask, PageFlag, Pages, Region, Sizes
+from node_agent.core.pages import Addresses, Frames, Ints, Mask, PageFlag, Pages, Region, Sizes
 from node_agent.linux.memory import Felt, RegionPolicy
 from numaplace.kernel.errors import Denied, KernelCallError, OutsideCpuset, ProcessGone, TargetFull
 from numaplace.model.ids import CpuId, Cpus, JobId, NodeId, Nodes, TaskId
 from numaplace.model.job import MemoryPolicy
 from numaplace.model.move import MigrationCounters
+from numaplace.model.residency import Backing
 from numaplace.model.topology import LOCAL_DISTANCE, Node, Topology
 
 BASE = 4096

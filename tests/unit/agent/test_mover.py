@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from node_agent.core.facts import ProcessRef
-from node_agent.core.pages import Backing
 from node_agent.core.strategy import KernelTraits
 from node_agent.linux.residency import PROCESSES_OPEN_MAX, open_task
 from node_agent.ports import MoveJob
@@ -16,7 +15,7 @@ from numaplace.model.ids import CpuId, NodeId
 from numaplace.model.job import MemoryPolicy
 from numaplace.model.move import LeftReason, MoveState, Strategy
 from numaplace.model.policy import Budget, Policy
-from numaplace.model.residency import PageKind
+from numaplace.model.residency import Backing, PageKind
 from tests.fakes.kernel import BASE, HUGE, MIB, FakeHost, FakeNode, FakeProcessMemory, Quirks
 from tests.fakes.moves import SMALL, Control, check, move, mover_of, on, order
 

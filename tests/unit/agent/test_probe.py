@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from node_agent.core.facts import ProcessRef
-from node_agent.core.pages import Backing, Pages, Region
+from node_agent.core.pages import Pages, Region
 from node_agent.core.strategy import KernelTraits
 from node_agent.linux import probe as probe_module
 from node_agent.linux.probe import BATCH_PAGES, PROBE_BYTES, ROUNDS, THREADS_TRIED, TraitsProbe, probe
 from numaplace.model.ids import NodeId
+from numaplace.model.residency import Backing
 from tests.fakes.kernel import BASE, HUGE
 
 NODES = (NodeId(0), NodeId(1))

@@ -22,6 +22,7 @@ from numaplace.kernel import (
     page_faults,
     procfs,
     psi,
+    smaps,
     status,
     sysfs,
     trace_events,
@@ -47,6 +48,10 @@ REGION = b"       kdamond.0-231     [003] .....    31.000907: damon_aggregated: 
 TEXTS: dict[str, tuple[Callable[[str], object], str]] = {
     "numa_maps": (lambda text: list(numa_maps.parse(text)), (JOB / "numa_maps").read_text()),
     "maps": (lambda text: list(maps.parse(text)), (JOB / "maps").read_text()),
+    "smaps": (
+        smaps.parse_huge_bytes,
+        "1000-2000 rw-p 00000000 00:00 0 \nRss:  4 kB\nAnonHugePages:  2048 kB\nVmFlags: rd wr\n",
+    ),
     "status": (status.parse_status, (JOB / "status").read_text()),
     "cgroup": (status.parse_cgroup_paths, "3:cpu,cpuacct:/a:b\n0::/x\n"),
     "mountinfo": (cgroups.parse_mounts, (HOSTS / "one-node/proc/self/mountinfo").read_text()),

@@ -36,6 +36,7 @@ from numaplace.model.ids import NodeId
 def test_policy_words_are_those_of_the_kernel(text: str, policy: MappingPolicy) -> None:
     """All modes and flags that mpol_to_str prints, those of two words included, alone and before other fields."""
     assert numa_maps.parse_policy(text) == policy
+    assert str(policy) == text
     assert numa_maps.parse_line(f"7f00 {text}").policy == policy
     line = numa_maps.parse_line(f"7f00 {text} anon=2 N0=2 kernelpagesize_kB=4")
     assert (line.policy, line.anon, line.pages_by_node) == (policy, 2, {0: 2})

@@ -1,0 +1,61 @@
+"""A live view: the same picture again and again, until Ctrl-C or until there is nothing more to see.
+
+On a terminal it has the screen for itself and gives it back, whatever ends it; in a pipe one picture follows the other;
+as JSON each look is one line. The first look is made before the screen is taken: what is wrong from the start is said
+in its ordinary place.
+"""
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Look = TypeVar("Look")
+
+Interval = Annotated[float, typer.Option(min=0.1, max=3600, metavar="S", help="Seconds between two looks.")]
+
+
+def paced(look: Callable[[], Look], interval_s: float) -> Iterator[Look]:
+    """A look now, and one after each interval, without end."""
+    while True:
+        yield look()
+        time.sleep(interval_s)
+
+
+def show_live(
+    looks: Iterable[Look],
+    picture: Callable[[Look], "RenderableType"],
+    *,
+    record: Callable[[Look], object] | None = None,
+) -> None:
+    """Show each look as it is made; with ``record``, what it gives as a line of JSON instead. Ctrl-C ends it."""
+    try:
+        _show(iter(looks), picture, record)
+    except KeyboardInterrupt:
+        return  # this is how a live view ends
+
+
+def _show(
+    looks: Iterator[Look], picture: Callable[[Look], "RenderableType"], record: Callable[[Look], object] | None
+) -> None:
+    from numaplace.cli import output  # noqa: PLC0415 - only now is rich worth its 0.03 s
+
+    to = output.console()
+    if record is not None:
+        for look in looks:
+            output.show_json_line(record(look))
+    elif not to.is_terminal:
+        for look in looks:
+            output.show(picture(look))
+    else:
+        from rich.live import Live  # noqa: PLC0415 - the same
+
+        first = next(looks)
+        with Live(console=to, screen=True, auto_refresh=False) as live:
+            for look in itertools.chain([first], looks):
+                live.update(picture(look), refresh=True)
