@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 _SCHEDULER = "127.0.0.1:7700"
-_SOCKET = Path("/run/numaplace/agent.sock")
+AGENT_SOCKET = Path("/run/numaplace/agent.sock")
 # Written here a second time because reading them from numaplace.client would import gRPC; a test compares them.
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, with exact bytes.")]
+Socket = Annotated[
+    Path, typer.Option(metavar="PATH", envvar="NUMAPLACE_SOCKET", help="The socket of this host's agent.")
+]
 
 
 def _reach_scheduler(
@@ -55,11 +58,7 @@ def _reach_scheduler(
     return SchedulerClient(scheduler, tls=tls, insecure=insecure)
 
 
-def _reach_agent(
-    socket: Annotated[
-        Path, typer.Option(metavar="PATH", envvar="NUMAPLACE_SOCKET", help="The socket of this host's agent.")
-    ] = _SOCKET,
-) -> "AgentClient":
+def _reach_agent(socket: Socket = AGENT_SOCKET) -> "AgentClient":
     from numaplace.client import AgentClient  # noqa: PLC0415 - only now is gRPC worth its 0.1 s
 
     return AgentClient(socket)
