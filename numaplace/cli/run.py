@@ -8,7 +8,7 @@ import typer
 
 from numaplace.cli import binding, starting
 from numaplace.cli.binding import Wish
-from numaplace.cli.connect import AGENT_SOCKET, Socket
+from numaplace.cli.connect import AnySocket, agent_to_ask
 from numaplace.cli.examples import examples
 from numaplace.kernel.policy import PolicyMode
 
@@ -72,7 +72,7 @@ def run(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="With --follow: what to call the job; else CMD and its pid.")
     ] = None,
-    socket: Socket = AGENT_SOCKET,
+    socket: AnySocket = None,
 ) -> None:
     """Run CMD under a memory policy and on CPUs of choice. NODES and CPUS are lists as numactl takes them.
 
@@ -99,6 +99,7 @@ def run(
         bound.apply()
         starting.become(command)
     called = name or f"{Path(command[0]).name}-{os.getpid()}"
-    if starting.answers(socket):
-        starting.become_followed(bound, command, called, socket)
+    agent = agent_to_ask(socket)
+    if agent is not None:
+        starting.become_followed(bound, command, called, agent)
     raise typer.Exit(starting.run_followed(bound, command, called))

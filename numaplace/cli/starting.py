@@ -63,16 +63,6 @@ def become_followed(binding: Binding, command: list[str], name: str, agent_socke
     become(command)
 
 
-def answers(agent_socket: Path) -> bool:
-    """Whether somebody listens on a socket: asked without gRPC, whose threads no fork would survive."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-        try:
-            asking.connect(os.fspath(agent_socket))
-        except OSError:
-            return False
-    return True
-
-
 def run_followed(binding: Binding, command: list[str], name: str) -> int:
     """Run the program as a child that a private agent follows; returns its exit code, 128 + n for a signal."""
     ours, theirs = socket.socketpair()

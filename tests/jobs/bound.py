@@ -46,7 +46,7 @@ def bound_to(words: str) -> dict[str, object]:
 
 def by_numactl(command: list[str]) -> None:
     """Become numactl."""
-    os.execvp("numactl", ["numactl", *command])
+    os.execvp("numactl", ["numactl", *command])  # noqa: S606 - no shell is wanted
 
 
 def by_numaplace(command: list[str]) -> None:
@@ -65,7 +65,7 @@ def main() -> None:
         for options in sys.argv[1:]
         for command in [[*shlex.split(options), *SAYING]]
     ]
-    print(json.dumps(rows))
+    sys.stdout.write(json.dumps(rows) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,17 @@
 """``numaplace run`` beside the real numactl, on real kernels: the same options, the same policy, the same CPUs."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from numaplace.kernel import numa_maps
 from numaplace.model.ids import CpuId, NodeId
-from tests.harness.job import Cpusets
+from tests.harness.autonuma import autonuma
+from tests.harness.cluster import polls
+from tests.harness.job import Cpusets, Job
 from tests.lab.guest import Guest
 from tests.lab.pytest_plugin import Lab
 
@@ -67,3 +72,58 @@ def test_weighted_interleave_is_there_or_said_not_to_be(lab: Lab, name: str, cod
         assert "needs Linux 6.9" in row["ours"]["words"]
     else:
         assert row["ours"]["policies"] == [["WEIGHTED_INTERLEAVE", 0, [0, 1]]]
+
+
+JOB_MB = 48
+SHARE_HOME = 0.95
+WITHIN_S = 120.0
+PID = "/run/run-follow.pid"
+SOCKET = "/run/run-follow.sock"
+SAY_PID = ["--", "sh", "-c", f'echo $$ > {PID}; exec "$@"', "sh"]
+OWN_AGENT = [
+    "python", "-m", "node_agent", "run", "--host", "guest", "--mode", "at-once", "--state-dir", "/run/run-follow",
+    "--socket", SOCKET,
+]  # fmt: skip
+
+
+@contextlib.contextmanager
+def the_hosts_agent(guest: Guest) -> Iterator[list[str]]:
+    """An agent that listens in the guest; the options that name it."""
+    with guest.popen(OWN_AGENT):
+        for _ in polls(WITHIN_S):
+            if guest.run(["test", "-S", SOCKET], check=False).exit_code == 0:
+                break
+        yield ["--socket", SOCKET]
+
+
+def home_share(guest: Guest, pid: int, address: int) -> float:
+    """How much of the job's memory is on node 1, by the kernel's own word."""
+    mappings = numa_maps.parse(guest.read_text(f"/proc/{pid}/numa_maps"))
+    area = next(mapping for mapping in mappings if mapping.start == address)
+    return area.bytes_by_node.get(NodeId(1), 0) / (JOB_MB << 20)
+
+
+@pytest.mark.parametrize("name", ["two-6.1-v2", "two-6.12-v2"])
+def test_the_pages_of_a_followed_program_follow(lab: Lab, name: str) -> None:
+    """By an agent of its own (6.12), which ends with it, and by the host's (6.1), which knows it by its name."""
+    guest = lab.guest(name)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(autonuma(guest, on=False))
+        private = name == "two-6.12-v2"
+        options = [] if private else stack.enter_context(the_hosts_agent(guest))
+        prefix = ["numaplace", "run", "-N", "0", "-l", "--follow", "--name", "mine", *options, *SAY_PID]
+        first = frozenset({CpuId(0), CpuId(1)})
+        job = stack.enter_context(Job(guest, ["tests.jobs.hot", str(JOB_MB), "base", "--cold"], first, prefix))
+        parent, job.pid = job.pid, int(guest.read_text(PID))
+        assert (parent == job.pid) is not private
+        assert home_share(guest, job.pid, job.ready["address"]) == 0
+        job.pin({2, 3})
+        for _ in polls(WITHIN_S):
+            if home_share(guest, job.pid, job.ready["address"]) >= SHARE_HOME:
+                break
+        assert home_share(guest, job.pid, job.ready["address"]) >= SHARE_HOME
+        assert job.ask("check")["checksum"] == job.ready["checksum"]
+        if not private:
+            assert (
+                json.loads(guest.run(["numaplace", "show", "mine", "--json", *options]).stdout)["task"]["job"] == "mine"
+            )

@@ -59,7 +59,7 @@ def test_the_version(run: Run) -> None:
 def test_defaults_are_the_clients() -> None:
     """They are written twice so that help need not import gRPC."""
     assert connect._SCHEDULER == client.SCHEDULER_ADDRESS
-    assert connect.AGENT_SOCKET == client.AGENT_SOCKET
+    assert connect._SOCKET == client.AGENT_SOCKET
 
 
 def test_hosts(run: Run, cluster: Cluster) -> None:

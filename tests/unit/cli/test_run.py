@@ -28,11 +28,12 @@ def private_agent():
     print("agent down", file=sys.stderr, flush=True)
 module.private_agent = private_agent
 sys.modules[module.__name__] = module
-from numaplace.cli import main
+from numaplace.cli import connect, main
+connect._answers = lambda path: False
 main(sys.argv[1:])
 """
 """The command with a private agent that only says what it is asked."""
-FOLLOW = (sys.executable, "-c", WITH_A_PRIVATE_AGENT, "run", "--follow", "--socket", "/none")
+FOLLOW = (sys.executable, "-c", WITH_A_PRIVATE_AGENT, "run", "--follow")
 
 
 def ran(arguments: Sequence[str], command: Sequence[str] = RUN) -> subprocess.CompletedProcess[str]:
