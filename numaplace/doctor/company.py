@@ -67,10 +67,9 @@ def _numa_balancing(mode: int | None) -> Iterator[Finding]:
         )
         if mode & bit
     ]
-    words = f"AutoNUMA is on ({mode}): {'; '.join(does)}. x"
-    yield Finding(
-        "numa-balancing", State.NOTE, words, "sysctl kernel.numa_balancing=0, where all that matters is followed"
-    )
+    words = f"AutoNUMA is on ({mode}): {'; '.join(does)}; while it is at work, a task under no policy is left to it"
+    remedy = "sysctl kernel.numa_balancing=0, where all that matters is followed"
+    yield Finding("numa-balancing", State.NOTE, words, remedy)
 
 
 def _rivals(commands: frozenset[str]) -> Iterator[Finding]:

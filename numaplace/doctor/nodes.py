@@ -7,7 +7,6 @@ from numaplace.doctor.finding import Finding, State
 from numaplace.doctor.rule import Rule, rule
 from numaplace.kernel.arch import NUMBERS
 from numaplace.model.cpuset import format_id_list
-from numaplace.model.ids import NodeId
 
 _GIB = 1 << 30
 
@@ -30,24 +29,16 @@ def _nodes(nodes: Nodes | None) -> Iterator[Finding]:
     listed = ", ".join(f"{node}: {nodes.memory_bytes[node] / _GIB:.1f} GiB" for node in sorted(sets.with_memory))
     if len(sets.with_memory) < 2:  # noqa: PLR2004 - two nodes to move between
         words = f"one node with memory ({listed}): there is nowhere to move pages to"
-        yield Finding(
-            "nodes",
-            State.NOTE,
-            words,
-            "switch memory interleaving off in the firmware, if this machine has several sockets",
-        )
+        remedy = "switch memory interleaving off in the firmware, if this machine has several sockets"
+        yield Finding("nodes", State.NOTE, words, remedy)
         return
     yield Finding("nodes", State.GOOD, f"{len(sets.with_memory)} nodes with memory ({listed})")
-    for word, some, words in (
-        ("nodes-without-cpus", sets.with_memory - sets.with_cpus, "no CPUs: they are nobody's home, only a target"),
-        (
-            "nodes-without-memory",
-            (sets.with_cpus & sets.online) - sets.with_memory,
-            "no memory: the home of their CPUs is the nearest node that has some",
-        ),
-    ):
-        if some:
-            yield Finding(word, State.NOTE, f"nodes {format_id_list(some)} have {words}")
+    if no_cpus := sets.with_memory - sets.with_cpus:
+        words = "have no CPUs (CXL, HBM): pages go there only if somebody says so"
+        yield Finding("nodes-without-cpus", State.NOTE, f"nodes {format_id_list(no_cpus)} {words}")
+    if no_memory := (sets.with_cpus & sets.online) - sets.with_memory:
+        words = "have no memory: the home of their CPUs is the nearest node that has some"
+        yield Finding("nodes-without-memory", State.NOTE, f"nodes {format_id_list(no_memory)} {words}")
     yield _distances(nodes)
 
 
@@ -56,13 +47,9 @@ def _distances(nodes: Nodes) -> Finding:
     away = {(a, b): nodes.distances[a][b] for a in with_memory for b in with_memory if a != b}
     lowest, highest = min(away.values()), max(away.values())
     told = f"{lowest}" if lowest == highest else f"{lowest} to {highest}"
-    if any(_beyond(nodes, pair) != distance for pair, distance in away.items()):
+    if any(away[b, a] != distance for (a, b), distance in away.items()):
         return Finding("distances", State.NOTE, f"{told} between nodes, not the same there and back")
     return Finding("distances", State.GOOD, f"{told} between nodes (10 is a node's own)")
-
-
-def _beyond(nodes: Nodes, pair: tuple[NodeId, NodeId]) -> int:
-    return nodes.distances[pair[1]][pair[0]]
 
 
 RULES: tuple[Rule, ...] = (
