@@ -4,16 +4,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
-from node_agent.core.batches import fresh_status
 from node_agent.linux.attribution import NoAttribution, TraceAttribution, open_attribution
 from node_agent.linux.host_memory import LinuxHostMemory
 from node_agent.linux.mover import MemoryMover
 from node_agent.linux.privilege import CAP_SYS_PTRACE, has_capability
 from node_agent.linux.probe import TraitsProbe
-from numaplace.kernel.errors import KernelCallError, Unsupported
-from numaplace.kernel.syscalls import move_pages
+from numaplace.kernel import trials
+from numaplace.kernel.errors import Denied, KernelCallError, OutsideCpuset, Unsupported
 from numaplace.kernel.topology import read_topology
 from numaplace.model.session import Abilities
 
@@ -96,15 +93,10 @@ def find_abilities(
 
 def _may_move_shared() -> bool:
     """Whether MOVE_ALL is allowed: asked for a page of our own, to where it lies."""
-    page = np.zeros(1, np.int64)
-    address = np.array([page.ctypes.data], np.uint64)
-    status = fresh_status(1)
     try:
-        move_pages(0, address.data, None, status.data)
-        node = np.maximum(status, 0)
-        move_pages(0, address.data, node.data, status.data, move_all=True)
-    except Unsupported:
+        trials.move_own_page(move_all=True)
+    except (Denied, OutsideCpuset, Unsupported):  # EPERM, EACCES, ENOSYS
         return False
-    except KernelCallError as error:
-        return error.errno not in {1, 13}
+    except KernelCallError:
+        return True
     return True

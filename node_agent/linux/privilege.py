@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from numaplace.kernel.errors import translate
+from numaplace.kernel.status import Capability
 from numaplace.kernel.syscalls import libc_function
 
 _VERSION_3 = 0x2008_0522
-CAP_SYS_PTRACE = 19
-CAP_SYS_NICE = 23
+CAP_SYS_PTRACE = int(Capability.SYS_PTRACE)
+CAP_SYS_NICE = int(Capability.SYS_NICE)
 
 
 class _Header(ctypes.Structure):

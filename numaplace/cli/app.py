@@ -34,7 +34,7 @@ def _numaplace(
 
 _SHARED = ("cluster", "host")
 """Modules of several commands."""
-_OWN = ("show", "counters", "policy", "profile", "top")
+_OWN = ("show", "run", "counters", "doctor", "policy", "profile", "top")
 """Modules that are called like their one command or group."""
 
 

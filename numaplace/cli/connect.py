@@ -30,6 +30,15 @@ Socket = Annotated[
     Path, typer.Option(metavar="PATH", envvar="NUMAPLACE_SOCKET", help="The socket of this host's agent.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, with exact bytes.")]
+AnySocket = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        envvar="NUMAPLACE_SOCKET",
+        help="The socket of this host's agent; without an agent there, a private one is started for the command.",
+        show_default=str(_SOCKET),
+    ),
+]
 
 
 def _reach_scheduler(
@@ -67,23 +76,19 @@ def _reach_agent(socket: Socket = AGENT_SOCKET) -> "AgentClient":
     return AgentClient(socket)
 
 
-def _reach_any_agent(
-    socket: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            envvar="NUMAPLACE_SOCKET",
-            help="The socket of this host's agent; without an agent there, a private one is started for the command.",
-            show_default=str(_SOCKET),
-        ),
-    ] = None,
-) -> "AbstractContextManager[AgentClient]":
+def _reach_any_agent(socket: AnySocket = None) -> "AbstractContextManager[AgentClient]":
     from numaplace.client import AgentClient  # noqa: PLC0415 - only now is gRPC worth its 0.1 s
     from numaplace.client.private import private_agent  # noqa: PLC0415 - the same
 
-    if socket is not None:  # whoever names an agent means that one
-        return AgentClient(socket)
-    return AgentClient(_SOCKET) if _answers(_SOCKET) else private_agent()
+    found = agent_to_ask(socket)
+    return private_agent() if found is None else AgentClient(found)
+
+
+def agent_to_ask(named: Path | None) -> Path | None:
+    """The socket of the agent to ask: the named one, the host's if it listens, or None where a private one is due."""
+    if named is not None:  # whoever names an agent means that one
+        return named
+    return _SOCKET if _answers(_SOCKET) else None
 
 
 def _answers(path: Path) -> bool:

@@ -9,6 +9,12 @@ UNREACHABLE = 3
 """Neither scheduler nor agent answers where it was looked for."""
 NOT_FOUND = 4
 """There is no such host, job, move, policy or process."""
+LACKING = 6
+"""`numaplace doctor`: something is missing without which no pages can be moved here."""
+CANNOT_RUN = 126
+"""`numaplace run`: the program is there and cannot be run; as shells have it."""
+NO_PROGRAM = 127
+"""`numaplace run`: there is no such program; as shells have it."""
 
 HELP = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 scheduler or agent unreachable, 4 no such thing."
 

@@ -38,6 +38,7 @@ class SyscallNumbers:
     fanotify_init: int
     fanotify_mark: int
     process_vm_readv: int
+    userfaultfd: int
     pidfd_open: int = 434
     set_mempolicy_home_node: int = 450
 
@@ -51,6 +52,7 @@ _GENERIC = SyscallNumbers(
     fanotify_init=262,
     fanotify_mark=263,
     process_vm_readv=270,
+    userfaultfd=282,
 )
 
 # By the machine name that uname gives.
@@ -64,6 +66,7 @@ NUMBERS = {
         fanotify_init=300,
         fanotify_mark=301,
         process_vm_readv=310,
+        userfaultfd=323,
     ),
     "aarch64": _GENERIC,
     "riscv64": _GENERIC,
@@ -76,6 +79,7 @@ NUMBERS = {
         fanotify_init=323,
         fanotify_mark=324,
         process_vm_readv=351,
+        userfaultfd=364,
     ),
     "s390x": SyscallNumbers(
         migrate_pages=287,
@@ -86,6 +90,7 @@ NUMBERS = {
         fanotify_init=332,
         fanotify_mark=333,
         process_vm_readv=340,
+        userfaultfd=355,
     ),
 }
 

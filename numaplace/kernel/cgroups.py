@@ -210,6 +210,21 @@ def read_pids(cgroup: Cgroup) -> list[int]:
     return _ids(cgroup, "cgroup.procs")
 
 
+def top(mount: CgroupMount) -> Cgroup:
+    """Return the topmost cgroup of the mounted part of a hierarchy."""
+    return Cgroup(mount.directory, mount.version, mount.part, mount.no_prefix)
+
+
+def read_controllers(cgroup: Cgroup) -> frozenset[str]:
+    """Read which controllers a v2 cgroup has; raises NoSuchFile if it was removed."""
+    return frozenset(read_text(cgroup.directory / "cgroup.controllers").split())
+
+
+def read_given_on(cgroup: Cgroup) -> frozenset[str]:
+    """Read which of its controllers a v2 cgroup hands to those directly below; raises NoSuchFile if it was removed."""
+    return frozenset(read_text(cgroup.directory / "cgroup.subtree_control").split())
+
+
 def attach_process(cgroup: Cgroup, pid: int) -> None:
     """Move a whole process into a cgroup. With v1 `memory_migrate`, and on v2, its pages may follow at once.
 

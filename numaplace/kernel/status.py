@@ -1,9 +1,10 @@
-"""What else /proc says of a process: status, command, command line, and its cgroups.
+"""What else /proc says of a process: status, what it may do, command, command line, and its cgroups.
 
 Formats: proc_pid_status(5), proc_pid_cmdline(5), cgroups(7). `status` is `Key:<tab>value` lines, and newer kernels add
 keys: the ones read here must be there and well formed, all others are passed over.
 """
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,35 @@ class ProcessStatus:
     cpus_allowed: Cpus
     mems_allowed: Nodes
     namespace_pids: tuple[int, ...]
+
+
+class Capability(enum.IntEnum):
+    """The capabilities that looking at memory and moving it takes, by their bit (include/uapi/linux/capability.h)."""
+
+    DAC_READ_SEARCH = 2
+    SYS_PTRACE = 19
+    SYS_ADMIN = 21
+    SYS_NICE = 23
+
+
+class Seccomp(enum.IntEnum):
+    """Whether system calls of a process are filtered (include/uapi/linux/seccomp.h)."""
+
+    OFF = 0
+    STRICT = 1
+    FILTER = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Privileges:
+    """What a process may do: capabilities in effect, as the kernel's bit mask, and the filter of its system calls."""
+
+    effective: int
+    seccomp: Seccomp
+
+    def has(self, capability: Capability) -> bool:
+        """Whether the capability is in effect."""
+        return bool(self.effective >> capability & 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +153,25 @@ def read_status(pid: int, root: Path = HOST, tid: int | None = None) -> ProcessS
     """
     name = "status" if tid is None else f"task/{tid}/status"
     return parse_status(read_process_text(root, pid, name), f"/proc/{pid}/{name}")
+
+
+def parse_privileges(text: str, source: str = "status") -> Privileges:
+    """Parse what `/proc/PID/status` says of privileges; a kernel without seccomp has no line for it.
+
+    Raises:
+        KernelFormatError: the capabilities are missing, or a value has another form.
+    """
+    values = _keys(text, source)
+    effective = parse_int(_value(values, "CapEff", source), source, 16)
+    mode = _int(values, "Seccomp", source) if "Seccomp" in values else 0
+    if effective < 0 or mode not in set(Seccomp):
+        raise KernelFormatError(source, f"CapEff {effective:x}, Seccomp {mode}")
+    return Privileges(effective, Seccomp(mode))
+
+
+def read_privileges(pid: int, root: Path = HOST) -> Privileges:
+    """Read what a process may do; raises as `read_status`."""
+    return parse_privileges(read_process_text(root, pid, "status"), f"/proc/{pid}/status")
 
 
 def read_command(pid: int, root: Path = HOST, tid: int | None = None) -> str:

@@ -19,6 +19,7 @@ _CPUS = "sys/devices/system/cpu"
 _THP = "sys/kernel/mm/transparent_hugepage"
 _POOL = re.compile(r"hugepages-([0-9]{1,12})kB", re.ASCII)
 _MEMINFO = re.compile(r"Node ([0-9]{1,5}) ([^:]+): +([0-9]{1,20})( kB)?", re.ASCII)
+_SWITCH = {"0": False, "1": True, "false": False, "true": True}
 _SYSCTL = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*", re.ASCII)
 
 
@@ -61,6 +62,15 @@ class ThpSettings:
     enabled: str
     defrag: str
     page_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Khugepaged:
+    """The thread that makes huge pages of small ones: whether it compacts for them, how many pages it looks at a go."""
+
+    defrag: bool
+    pages_to_scan: int
+    sleep_ms: int
 
 
 def read_node_sets(root: Path = HOST) -> NodeSets:
@@ -170,6 +180,31 @@ def read_thp(root: Path = HOST) -> ThpSettings:
     thp = root / _THP
     enabled, defrag = (chosen_word(read_text(thp / name), str(thp / name)) for name in ("enabled", "defrag"))
     return ThpSettings(enabled, defrag, read_int(thp / "hpage_pmd_size"))
+
+
+def read_khugepaged(root: Path = HOST) -> Khugepaged:
+    """Read how khugepaged is set; raises as `read_thp`."""
+    own = root / _THP / "khugepaged"
+    names = ("pages_to_scan", "scan_sleep_millisecs")
+    return Khugepaged(_switch(own / "defrag"), *(read_int(own / name) for name in names))
+
+
+def read_demotion(root: Path = HOST) -> bool:
+    """Read whether reclaim moves pages to slower nodes instead of swapping them.
+
+    Raises:
+        Unsupported: this kernel does not know that, or has no slower nodes.
+        KernelFormatError: neither true nor false.
+    """
+    return _switch(root / "sys/kernel/mm/numa/demotion_enabled")
+
+
+def _switch(path: Path) -> bool:
+    word = read_text(path).strip()
+    try:
+        return _SWITCH[word]
+    except KeyError as error:
+        raise KernelFormatError(str(path), word) from error
 
 
 def read_sysctl(name: str, root: Path = HOST) -> int:

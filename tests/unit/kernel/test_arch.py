@@ -9,15 +9,20 @@ from numaplace.kernel import arch
 # Copied line by line from the kernel's tables, in another form than the module's.
 TABLES = {
     "x86_64": "256 migrate_pages, 279 move_pages, 237 mbind, 238 set_mempolicy, 239 get_mempolicy,"
-    " 300 fanotify_init, 301 fanotify_mark, 310 process_vm_readv, 434 pidfd_open, 450 set_mempolicy_home_node",
+    " 300 fanotify_init, 301 fanotify_mark, 310 process_vm_readv, 323 userfaultfd,"
+    " 434 pidfd_open, 450 set_mempolicy_home_node",
     "aarch64": "238 migrate_pages, 239 move_pages, 235 mbind, 237 set_mempolicy, 236 get_mempolicy,"
-    " 262 fanotify_init, 263 fanotify_mark, 270 process_vm_readv, 434 pidfd_open, 450 set_mempolicy_home_node",
+    " 262 fanotify_init, 263 fanotify_mark, 270 process_vm_readv, 282 userfaultfd,"
+    " 434 pidfd_open, 450 set_mempolicy_home_node",
     "riscv64": "238 migrate_pages, 239 move_pages, 235 mbind, 237 set_mempolicy, 236 get_mempolicy,"
-    " 262 fanotify_init, 263 fanotify_mark, 270 process_vm_readv, 434 pidfd_open, 450 set_mempolicy_home_node",
+    " 262 fanotify_init, 263 fanotify_mark, 270 process_vm_readv, 282 userfaultfd,"
+    " 434 pidfd_open, 450 set_mempolicy_home_node",
     "ppc64le": "258 migrate_pages, 301 move_pages, 259 mbind, 261 set_mempolicy, 260 get_mempolicy,"
-    " 323 fanotify_init, 324 fanotify_mark, 351 process_vm_readv, 434 pidfd_open, 450 set_mempolicy_home_node",
+    " 323 fanotify_init, 324 fanotify_mark, 351 process_vm_readv, 364 userfaultfd,"
+    " 434 pidfd_open, 450 set_mempolicy_home_node",
     "s390x": "287 migrate_pages, 310 move_pages, 268 mbind, 270 set_mempolicy, 269 get_mempolicy,"
-    " 332 fanotify_init, 333 fanotify_mark, 340 process_vm_readv, 434 pidfd_open, 450 set_mempolicy_home_node",
+    " 332 fanotify_init, 333 fanotify_mark, 340 process_vm_readv, 355 userfaultfd,"
+    " 434 pidfd_open, 450 set_mempolicy_home_node",
 }
 
 

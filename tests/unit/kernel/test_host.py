@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from numaplace.kernel import frames, psi, sysfs, vmstat, zones
+from numaplace.kernel import frames, psi, swaps, sysfs, vmstat, zones
 from numaplace.kernel.errors import KernelCallError, KernelFormatError, NoSuchFile
 from numaplace.kernel.frames import FrameRange
 from numaplace.kernel.pagemap import PAGE_BYTES
+from numaplace.kernel.swaps import SwapArea
 from numaplace.model.ids import NodeId
 
 GIB = 1 << 18  # in frames of 4 KiB
@@ -321,3 +322,41 @@ def test_pressure_of_this_host_reads_or_is_unsupported() -> None:
     assert earlier is not None
     assert later is not None
     assert later.total_us >= earlier.total_us
+
+
+HEAD = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
+
+
+def test_swap_areas_are_read() -> None:
+    """Sizes are bytes, names unescaped; without swap there is the head alone."""
+    assert swaps.parse(HEAD) == ()
+    text = f"{HEAD}/dev/sda2                 partition\t1024\t\t0\t\t-2\n/a\\040b  file\t\t8\t\t4\t\t100\n"
+    assert swaps.parse(text) == (SwapArea("/dev/sda2", 1 << 20, 0, -2), SwapArea("/a b", 8192, 4096, 100))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Filename\n", HEAD + "/dev/sda2 partition 1 0\n", HEAD + "/s file -1 0 0\n", HEAD + "/s file 1 0 0"]
+)
+def test_swaps_of_another_form_are_refused(text: str) -> None:
+    """Cut, or with another column."""
+    with pytest.raises(KernelFormatError):
+        swaps.parse(text)
+
+
+def test_khugepaged_and_demotion_are_read(tmp_path: Path) -> None:
+    """Numbers and switches, which are written in two ways; what is neither is refused."""
+    own = tmp_path / "sys/kernel/mm/transparent_hugepage/khugepaged"
+    own.mkdir(parents=True)
+    for name, text in (("defrag", "1\n"), ("pages_to_scan", "4096\n"), ("scan_sleep_millisecs", "10000\n")):
+        (own / name).write_text(text)
+    assert sysfs.read_khugepaged(tmp_path) == sysfs.Khugepaged(defrag=True, pages_to_scan=4096, sleep_ms=10_000)
+    with pytest.raises(NoSuchFile):
+        sysfs.read_demotion(tmp_path)
+    demotion = tmp_path / "sys/kernel/mm/numa/demotion_enabled"
+    demotion.parent.mkdir()
+    for text, on in (("true\n", True), ("false\n", False)):
+        demotion.write_text(text)
+        assert sysfs.read_demotion(tmp_path) is on
+    demotion.write_text("maybe\n")
+    with pytest.raises(KernelFormatError):
+        sysfs.read_demotion(tmp_path)

@@ -10,6 +10,7 @@ import pytest
 from numaplace.kernel import procfs, status
 from numaplace.kernel.errors import KernelFormatError, ProcessGone, Unsupported
 from numaplace.kernel.files import HOST, process_error
+from numaplace.kernel.status import Capability, Seccomp
 
 STAT = (
     b"6015 (cat) R 6013 6013 5024 0 -1 4194304 98 0 0 0 7 3 0 0 20 0 2 0 54646 3133440 381 18446744073709551615 1 2 3 0"
@@ -238,3 +239,25 @@ def test_process_that_dies_between_open_and_read_is_gone(sleeper: subprocess.Pop
     finally:
         os.close(descriptor)
     assert isinstance(process_error(HOST, sleeper.pid, "stat", caught.value), ProcessGone)
+
+
+def test_privileges_are_capabilities_and_a_filter() -> None:
+    """The bits of capability(7); a kernel without seccomp filters nothing."""
+    found = status.parse_privileges("CapInh:\t0\nCapEff:\t0000000000880000\nSeccomp:\t2\n")
+    assert [found.has(each) for each in (Capability.SYS_PTRACE, Capability.SYS_NICE)] == [True, True]
+    assert [found.has(each) for each in (Capability.SYS_ADMIN, Capability.DAC_READ_SEARCH)] == [False, False]
+    assert found.seccomp is Seccomp.FILTER
+    assert status.parse_privileges("CapEff:\t000001ffffffffff\n").seccomp is Seccomp.OFF
+
+
+@pytest.mark.parametrize("text", ["", "Seccomp:\t0\n", "CapEff:\tx\n", "CapEff:\t-1\n", "CapEff:\t0\nSeccomp:\t7\n"])
+def test_privileges_of_another_form_are_refused(text: str) -> None:
+    """A right is never assumed."""
+    with pytest.raises(KernelFormatError):
+        status.parse_privileges(text)
+
+
+def test_our_own_privileges_are_read() -> None:
+    """As the kernel tells them of this process."""
+    effective = status.read_privileges(os.getpid()).effective
+    assert f"CapEff:\t{effective:016x}\n" in Path("/proc/self/status").read_text()

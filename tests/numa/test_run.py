@@ -1,0 +1,129 @@
+"""``numaplace run`` beside the real numactl, on real kernels: the same options, the same policy, the same CPUs."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from numaplace.kernel import numa_maps
+from numaplace.model.ids import CpuId, NodeId
+from tests.harness.autonuma import autonuma
+from tests.harness.cluster import polls
+from tests.harness.job import Cpusets, Job
+from tests.lab.guest import Guest
+from tests.lab.pytest_plugin import Lab
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+
+EVERYWHERE = (
+    "--membind=0-1", "-m !0", "-b -m 1", "-p 1", "-P 0,1", "-i all", "-l", "-N 1 -m +0", "-C +1-2", "-C !0 --",
+)  # fmt: skip
+REFUSED = ("-m 7", "-m 0 -i 1", "-C 9", "-p 0,1")
+IN_A_CPUSET = ("-m all", "-N +0", "-C all", "-a -i 0-1 -N all")
+OUTSIDE_THE_CPUSET = ("-m 0", "-C 0", "-a -m 0")
+"""For a cpuset of node 1 and its CPUs."""
+
+
+def rows(guest: Guest, options: tuple[str, ...], cgroup: str = "") -> list[dict[str, Any]]:
+    """What both did with each of these."""
+    enter = f"echo $$ > {cgroup}/cgroup.procs && " if cgroup else ""
+    script = f'{enter}exec python -m tests.jobs.bound "$@"'
+    found: list[dict[str, Any]] = json.loads(
+        guest.run(["sh", "-c", script, "sh", *options], timeout_s=300).stdout.splitlines()[-1]
+    )
+    return found
+
+
+def check_alike(found: list[dict[str, Any]]) -> None:
+    """The program ran under both, and saw the same."""
+    for row in found:
+        assert row["ours"] == row["numactl"], row
+        assert row["ours"]["code"] == 0
+        assert row["ours"]["policies"]
+
+
+@pytest.mark.parametrize("name", ["two-6.1-v2", "two-6.12-v2"])
+def test_what_numactl_does(lab: Lab, name: str) -> None:
+    """The policies of numa_maps and the affinity are numactl's for each option; what it refuses is refused in words."""
+    guest = lab.guest(name)
+    check_alike(rows(guest, EVERYWHERE))
+    for row in rows(guest, REFUSED):
+        assert row["numactl"]["code"] != 0
+        assert row["ours"]["code"] == 2
+        assert "Traceback" not in row["ours"]["words"]
+    cpusets = Cpusets(guest, "run-alike")
+    cpusets.make("one", frozenset({CpuId(2), CpuId(3)}), frozenset({NodeId(1)}))
+    check_alike(rows(guest, IN_A_CPUSET, cpusets.path("one")))
+    for row in rows(guest, OUTSIDE_THE_CPUSET, cpusets.path("one")):
+        assert row["numactl"]["code"] != 0
+        assert row["ours"]["code"] in {1, 2}
+        assert any(words in row["ours"]["words"] for words in ("cpuset allows", "cpuset, which allows", "may use, 2-3"))
+    guest.run(["rmdir", cpusets.path("one"), cpusets.path("")])
+
+
+@pytest.mark.parametrize(("name", "code"), [("two-6.1-v2", 1), ("two-6.12-v2", 0)])
+def test_weighted_interleave_is_there_or_said_not_to_be(lab: Lab, name: str, code: int) -> None:
+    """The packaged numactl does not know it: the kernel's own word is what counts."""
+    (row,) = rows(lab.guest(name), ("-w all",))
+    assert row["ours"]["code"] == code
+    if code:
+        assert "needs Linux 6.9" in row["ours"]["words"]
+    else:
+        assert row["ours"]["policies"] == [["WEIGHTED_INTERLEAVE", 0, [0, 1]]]
+
+
+JOB_MB = 48
+SHARE_HOME = 0.95
+WITHIN_S = 120.0
+PID = "/run/run-follow.pid"
+SOCKET = "/run/run-follow.sock"
+SAY_PID = ["--", "sh", "-c", f'echo $$ > {PID}; exec "$@"', "sh"]
+OWN_AGENT = [
+    "python", "-m", "node_agent", "run", "--host", "guest", "--mode", "at-once", "--state-dir", "/run/run-follow",
+    "--socket", SOCKET,
+]  # fmt: skip
+
+
+@contextlib.contextmanager
+def the_hosts_agent(guest: Guest) -> Iterator[list[str]]:
+    """An agent that listens in the guest; the options that name it."""
+    with guest.popen(OWN_AGENT):
+        for _ in polls(WITHIN_S):
+            if guest.run(["test", "-S", SOCKET], check=False).exit_code == 0:
+                break
+        yield ["--socket", SOCKET]
+
+
+def home_share(guest: Guest, pid: int, address: int) -> float:
+    """How much of the job's memory is on node 1, by the kernel's own word."""
+    mappings = numa_maps.parse(guest.read_text(f"/proc/{pid}/numa_maps"))
+    area = next(mapping for mapping in mappings if mapping.start == address)
+    return area.bytes_by_node.get(NodeId(1), 0) / (JOB_MB << 20)
+
+
+@pytest.mark.parametrize("name", ["two-6.1-v2", "two-6.12-v2"])
+def test_the_pages_of_a_followed_program_follow(lab: Lab, name: str) -> None:
+    """By an agent of its own (6.12), which ends with it, and by the host's (6.1), which knows it by its name."""
+    guest = lab.guest(name)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(autonuma(guest, on=False))
+        private = name == "two-6.12-v2"
+        options = [] if private else stack.enter_context(the_hosts_agent(guest))
+        prefix = ["numaplace", "run", "-N", "0", "-l", "--follow", "--name", "mine", *options, *SAY_PID]
+        first = frozenset({CpuId(0), CpuId(1)})
+        job = stack.enter_context(Job(guest, ["tests.jobs.hot", str(JOB_MB), "base", "--cold"], first, prefix))
+        parent, job.pid = job.pid, int(guest.read_text(PID))
+        assert (parent == job.pid) is not private
+        assert home_share(guest, job.pid, job.ready["address"]) == 0
+        job.pin({2, 3})
+        for _ in polls(WITHIN_S):
+            if home_share(guest, job.pid, job.ready["address"]) >= SHARE_HOME:
+                break
+        assert home_share(guest, job.pid, job.ready["address"]) >= SHARE_HOME
+        assert job.ask("check")["checksum"] == job.ready["checksum"]
+        if not private:
+            assert (
+                json.loads(guest.run(["numaplace", "show", "mine", "--json", *options]).stdout)["task"]["job"] == "mine"
+            )
