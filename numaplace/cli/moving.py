@@ -1,0 +1,143 @@
+"""A move by hand from its start to its account: its stream read to the end, shown on the way, stopped when asked.
+
+The account comes with the stream's last event, so after the first Ctrl-C the stream is read on. Who leaves without it
+(a second Ctrl-C, an agent that went away) is told how far the move had come by its last word.
+"""
+
+import threading
+from collections.abc import Generator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, cast
+
+from numaplace.cli.interrupts import Abandoned, Interrupts
+from numaplace.model.hand import HandMove, Prediction
+from numaplace.model.ids import JobId, MoveId
+from numaplace.model.move import MoveOrder, MoveOutcome, MoveProgress
+from numaplace.model.policy import Policy
+
+if TYPE_CHECKING:
+    from numaplace.client import AgentClient
+
+_Events = Generator[MoveOrder | MoveProgress | MoveOutcome]
+"""What the client's iterators are: closing one ends the call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whose pages are moved: exactly one name is given."""
+
+    pid: int | None = None
+    cgroup: str | None = None
+    job: JobId | None = None
+
+    def __str__(self) -> str:
+        return next(f"{kind} {name}" for kind, name in self._names() if name is not None)
+
+    @property
+    def options(self) -> str:
+        """As a command line names it."""
+        return next(f"--{kind} {name}" for kind, name in self._names() if name is not None)
+
+    def _names(self) -> tuple[tuple[str, object], ...]:
+        return ("pid", self.pid), ("cgroup", self.cgroup), ("job", self.job)
+
+
+class View(Protocol):
+    """Who watches a move for its user."""
+
+    def progress(self, progress: MoveProgress) -> None:
+        """It has come so far."""
+        ...
+
+    def stopping(self) -> None:
+        """It was asked to end."""
+        ...
+
+    def waiting(self, words: str) -> None:
+        """Somebody else moves these pages just now."""
+        ...
+
+
+class Lost(Exception):  # noqa: N818 - says what happened
+    """The move's account was not read to its end; ``moved_bytes`` is what it had moved by its last word."""
+
+    def __init__(self, words: str, moved_bytes: int, *, abandoned: bool) -> None:
+        super().__init__(words)
+        self.words = words
+        self.moved_bytes = moved_bytes
+        self.abandoned = abandoned
+
+
+class _Cancel:
+    """Cancels a move as soon as both are known: that its user wants to stop, and its id."""
+
+    def __init__(self, client: "AgentClient", view: View) -> None:
+        self._client = client
+        self._view = view
+        self._lock = threading.Lock()
+        self._asked = False
+        self._move: MoveId | None = None
+
+    def ask(self) -> None:
+        """Its user wants to stop."""
+        self._view.stopping()
+        with self._lock:
+            self._asked = True
+        self._cancel()
+
+    def accepted(self, move: MoveId) -> None:
+        """It has this id."""
+        with self._lock:
+            self._move = move
+        self._cancel()
+
+    def _cancel(self) -> None:
+        with self._lock:
+            move = self._move if self._asked else None
+        if move is not None:
+            from numaplace.client import NumaplaceError  # noqa: PLC0415 - only now is gRPC worth its 0.1 s
+
+            # An agent that is gone ends the stream as well, and there it is told.
+            with suppress(NumaplaceError):
+                self._client.cancel(move)
+
+
+def carry_out(
+    client: "AgentClient", what: HandMove, target: Target, policy: Policy, view: View, interrupts: Interrupts
+) -> MoveOutcome:
+    """Move, and return the account.
+
+    Raises:
+        Lost: it began, and its account did not come.
+        NumaplaceError: it did not begin.
+    """
+    from numaplace.client import NumaplaceError  # noqa: PLC0415 - only now is gRPC worth its 0.1 s
+
+    cancel = _Cancel(client, view)
+    began, moved_bytes = False, 0
+    stream = client.move(what, pid=target.pid, cgroup=target.cgroup, job=target.job, policy=policy)
+    try:
+        with interrupts.stopping(cancel.ask), closing(cast("_Events", stream)):
+            for event in stream:
+                match event:
+                    case MoveOrder():
+                        began = True
+                        cancel.accepted(event.id)
+                    case MoveProgress():
+                        moved_bytes = event.moved_bytes
+                        view.progress(event)
+                    case MoveOutcome():
+                        return event
+    except Abandoned as error:
+        raise Lost("left while the move was ending", moved_bytes, abandoned=True) from error
+    except NumaplaceError as error:
+        if not began:
+            raise
+        raise Lost(error.words, moved_bytes, abandoned=False) from error
+    raise Lost("the agent ended the move without an account", moved_bytes, abandoned=False)
+
+
+def predict(client: "AgentClient", what: HandMove, target: Target, policy: Policy) -> Prediction:
+    """What it would take; raises NumaplaceError."""
+    return client.predict(what, pid=target.pid, cgroup=target.cgroup, job=target.job, policy=policy)
