@@ -82,3 +82,10 @@ class Prediction:
 def is_by_hand(move: MoveId) -> bool:
     """Whether a move of this id was asked for by hand."""
     return move.startswith(HAND_PREFIX)
+
+
+def is_idle(transfer: Transfer) -> bool:
+    """Whether a transfer has nothing to take anywhere: each source is its own target, or is skipped as one."""
+    if len(transfer.sources) == len(transfer.targets):
+        return transfer.sources == transfer.targets
+    return transfer.sources <= transfer.targets

@@ -1,0 +1,146 @@
+"""``numaplace move``: what migratepages does, at a pace that the job does not feel, with an end that can be believed."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from numaplace.cli import account, exits, output, units
+from numaplace.cli.budget import Headroom, KeepInterleave, Kinds, Pace, StallMs, chosen, cost, parsed, policy_of
+from numaplace.cli.connect import Json, needs_agent
+from numaplace.cli.examples import examples
+from numaplace.cli.interrupts import counted
+from numaplace.cli.moving import Lost, Target, carry_out, predict
+from numaplace.cli.views import view
+from numaplace.kernel.cgroups import named, read_hierarchies
+from numaplace.model.cpuset import format_id_list, parse_nodes
+from numaplace.model.hand import HandMove, Transfer, is_idle
+from numaplace.model.ids import JobId, Nodes
+from numaplace.model.policy import Policy
+from numaplace.model.topology import Topology
+
+if TYPE_CHECKING:
+    from numaplace.client import AgentClient
+
+ALL = "all"
+HOME = "home"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        short_help="Move pages from nodes to nodes, now.",
+        epilog=examples(
+            "numaplace move --pid 4711 --from 0 --to 1",
+            "numaplace move --pid 4711 --from 0,1 --to 2,3 --pace 500MB/s --dry-run",
+            "numaplace move --cgroup /slurm/job_42 --to home",
+        ),
+    )(move)
+
+
+@needs_agent
+def move(
+    client: "AgentClient",
+    *,
+    pid: Annotated[int | None, typer.Option(min=1, max=1 << 22, help="A process, without its descendants.")] = None,
+    cgroup: Annotated[str | None, typer.Option(metavar="PATH", help="All processes of a cgroup.")] = None,
+    job: Annotated[str | None, typer.Option(metavar="NAME", help="What the agent follows under this name.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar=f"NODES|{ALL}", help="Whose pages; all that are not in --to.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--to", metavar=f"NODES|{HOME}", help="Where to; home is where its CPUs are.")
+    ] = None,
+    pace: Pace = None,
+    stall_ms: StallMs = None,
+    headroom: Headroom = None,
+    kinds: Kinds = None,
+    keep_interleave: KeepInterleave = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and move nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Move the pages that lie on some nodes to others, and say what moved, at what price, and what stayed and why.
+
+    The first node of --from goes to the first of --to and so on; lists of unequal length are spread by free memory.
+    Lists are the kernel's: 0-1,4. Ctrl-C ends it after the current batch and says how far it came.
+    """
+    whose = target_of(pid, cgroup, job)
+    policy = policy_of({"keep_interleave": False, **chosen(kinds, keep_interleave)}, cost(pace, stall_ms, headroom))
+    what = _transfer(client, whose, source, target)
+    if dry_run:
+        found = predict(client, what, whose, policy)
+        if as_json:
+            output.show_json(found)
+        else:
+            output.show(*account.foretold(found))
+    else:
+        _carry_out(client, what, whose, policy, as_json=as_json)
+
+
+def _carry_out(client: "AgentClient", what: HandMove, whose: Target, policy: Policy, *, as_json: bool) -> None:
+    """Move, show, and end with the code that fits."""
+    with counted() as interrupts:
+        shown = view(as_json=as_json)
+        try:
+            outcome = carry_out(client, what, whose, policy, shown, interrupts)
+        except Lost as lost:
+            words = f"{lost.words}; {units.size(lost.moved_bytes)} had moved by its last word, the rest is where it was"
+            raise exits.Failure(exits.INTERRUPTED if lost.abandoned else exits.UNREACHABLE, words) from lost
+        finally:
+            shown.close()
+        if as_json:
+            output.show_json(outcome)
+        else:
+            output.show(*account.told(outcome))
+        code = account.exit_code(outcome, interrupted=interrupts.asked)
+    if code != exits.OK:
+        raise typer.Exit(code)
+
+
+def target_of(pid: int | None, cgroup: str | None, job: str | None) -> Target:
+    """Whose pages are meant; raises exits.Failure unless exactly one name is given."""
+    if [pid, cgroup, job].count(None) != 2:  # noqa: PLR2004 - of three
+        raise exits.Failure(exits.USAGE, "say whose pages: give one of --pid, --cgroup and --job")
+    return Target(pid, None if cgroup is None else _path(cgroup), None if job is None else JobId(job))
+
+
+def _path(name: str) -> str:
+    """A cgroup's path in the hierarchy with the cpusets, as the agent names it; its directory on this host will do."""
+    mount = read_hierarchies().of_controller("cpuset")
+    found = None if mount is None else named(mount, name)
+    return name if found is None else found.path
+
+
+def _transfer(client: "AgentClient", whose: Target, source: str | None, target: str | None) -> Transfer:
+    if target is None:
+        raise exits.Failure(exits.USAGE, "say where to: --to NODES, or --to home")
+    topology = client.status().topology
+    targets = _home(client, whose) if target == HOME else nodes_of("--to", target, topology)
+    memoryless = targets - topology.with_memory
+    if memoryless:
+        raise exits.Failure(exits.USAGE, f"--to: node {format_id_list(memoryless)} has no memory")
+    sources = topology.with_memory - targets if source in {None, ALL} else nodes_of("--from", source or "", topology)
+    if not sources:
+        raise exits.Failure(exits.USAGE, "--to names all nodes with memory: there is none to move pages from")
+    wanted = Transfer(sources, targets)
+    if is_idle(wanted):
+        raise exits.Failure(exits.USAGE, "each node of --from is one of --to: nothing would move")
+    return wanted
+
+
+def _home(client: "AgentClient", whose: Target) -> Nodes:
+    home = client.show(pid=whose.pid, cgroup=whose.cgroup, job=whose.job).task.home.nodes
+    if not home:
+        raise exits.Failure(exits.FAILED, f"{whose} has no home: none of its CPUs is online on a known node")
+    return home
+
+
+def nodes_of(option: str, text: str, topology: Topology) -> Nodes:
+    """A list of nodes that this host has; raises exits.Failure."""
+    nodes = parsed(option, parse_nodes, text)
+    if not nodes:
+        raise exits.Failure(exits.USAGE, f"{option}: name at least one node")
+    unknown = nodes - topology.by_id.keys()
+    if unknown:
+        has = format_id_list(topology.by_id)
+        raise exits.Failure(exits.USAGE, f"{option}: this host has no node {format_id_list(unknown)}; it has {has}")
+    return nodes
