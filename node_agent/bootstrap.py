@@ -25,13 +25,16 @@ from node_agent.linux.sweep import TaskSweep, boot_clock_s, open_tasks
 from node_agent.linux.topology import read_topology
 from node_agent.linux.watchers import WatcherChoice, open_watchers, see_everything
 from node_agent.ports import Mover, Watcher
-from node_agent.rpc.local import About, Hands, LocalService, Located, Publisher
+from node_agent.rpc.hands import About, Hands, Located
+from node_agent.rpc.local import LocalService
 from node_agent.rpc.peers import PeerGate
+from node_agent.rpc.places import Places
+from node_agent.rpc.publisher import Publisher
 from node_agent.rpc.session import Endpoint, SchedulerSession
 from node_agent.rpc.workers import Workers
-from node_agent.runtime.shell import Outlets, Shell
+from node_agent.runtime.shell import HAND_MOVES_MAX, Outlets, Shell
 from node_agent.runtime.sweeping import Sweeping
-from numaplace import __version__
+from numaplace import __version__, wire
 from numaplace.configured import ConfigurationError, TlsPaths
 from numaplace.kernel.errors import ProcessGone
 from numaplace.kernel.files import read_text
@@ -167,6 +170,7 @@ class Agent:
         self._publisher = Publisher()
         self._local_servers: list[grpc.aio.Server] = []
         self._workers = Workers(os.geteuid())
+        self._places = Places(os.geteuid(), HAND_MOVES_MAX)
         clock = BootClock()
         outlets = Outlets(self._send, self._publisher.publish)
         self._shell = Shell(self._core, self._host.mover, self._journal, clock, outlets)
@@ -216,10 +220,13 @@ class Agent:
     async def _serve_uid(self, uid: int, path: Path) -> None:
         """Start the local service of one uid."""
         about = About(self._settings.host, self._settings.scheduler or "")
-        server = grpc.aio.server(maximum_concurrent_rpcs=64)
-        local_pb2_grpc.add_LocalServicer_to_server(
-            LocalService(uid, self._core, self._hands(uid), self._publisher, about), server
+        # What a list of pages may take, and no more: each call of a stranger may have the agent hold so much.
+        options = (("grpc.max_receive_message_length", wire.REQUEST_BYTES_MAX),)
+        server = grpc.aio.server(maximum_concurrent_rpcs=64, options=options)
+        service = LocalService(
+            uid, self._core, self._hands(uid), publisher=self._publisher, places=self._places, about=about
         )
+        local_pb2_grpc.add_LocalServicer_to_server(service, server)
         server.add_insecure_port(f"unix:{path}")
         await server.start()
         # grpc.aio closes and unlinks the socket of a server that nobody holds.
@@ -234,6 +241,9 @@ class Agent:
             locate=partial(self._locate, uid),
             adopt=partial(self._adopt, uid),
             release=partial(self._release, uid),
+            predict=lambda job: self._workers.run(uid, partial(self._host.mover.predict, job)),
+            move=self._shell.move_by_hand,
+            cancel=self._shell.cancel_by_hand,
         )
 
     async def _locate(self, uid: int, processes: tuple[ProcessRef, ...]) -> Located:

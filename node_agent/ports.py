@@ -28,6 +28,10 @@ class NotYoursError(Exception):
     """Somebody else adopted this; the words say what."""
 
 
+class NotNowError(Exception):
+    """What was asked for by hand cannot begin now; the words say why, and what to do."""
+
+
 class TaskSource(Protocol):
     """Which tasks there are and where they may run."""
 
@@ -87,7 +91,8 @@ class MoveJob:
     ``what``: None for a follow move, all pages home. Else what was asked for by hand: then the order's ``home`` is
     only the nodes that pages go to and its ``previous_home`` those that they leave (none for PickedPages), for those
     who watch, and of its policy count the kinds, the budget and ``keep_interleave``. The pages are those of
-    ``task.processes``: exactly one process for PickedPages. Its nodes exist; they may have no memory, or no room.
+    ``task.processes``: exactly one process for PickedPages. The nodes exist, and those that
+    pages go to have memory.
     """
 
     order: MoveOrder

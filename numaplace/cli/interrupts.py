@@ -1,4 +1,4 @@
-"""Ctrl-C while pages are moved: the first asks for a clean end, the second leaves at once; SIGTERM and SIGHUP count too.
+"""Ctrl-C while pages are moved: the first asks for a clean end, the second leaves at once; SIGTERM, SIGHUP likewise.
 
 A handler that raised would break off whatever runs: a write to a cpuset between two others, or the very stream on
 which the true account arrives. So an interrupt is only counted, unless a block says that it can be stopped, and how.

@@ -1,4 +1,4 @@
-"""``numaplace move``: what migratepages does, at a pace that the job does not feel, with an end that can be believed."""
+"""``numaplace move``: what migratepages does, at a pace that the job does not feel, and with a true account."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -6,16 +6,15 @@ import typer
 
 from numaplace.cli import account, exits, output, units
 from numaplace.cli.budget import Headroom, KeepInterleave, Kinds, Pace, StallMs, chosen, cost, parsed, policy_of
-from numaplace.cli.connect import Json, needs_agent
+from numaplace.cli.connect import Json, asks_agent
 from numaplace.cli.examples import examples
 from numaplace.cli.interrupts import counted
-from numaplace.cli.moving import Lost, Target, carry_out, predict
+from numaplace.cli.moving import Lost, Mover, Target
 from numaplace.cli.views import view
 from numaplace.kernel.cgroups import named, read_hierarchies
 from numaplace.model.cpuset import format_id_list, parse_nodes
 from numaplace.model.hand import HandMove, Transfer, is_idle
 from numaplace.model.ids import JobId, Nodes
-from numaplace.model.policy import Policy
 from numaplace.model.topology import Topology
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def add_to(app: typer.Typer) -> None:
     )(move)
 
 
-@needs_agent
+@asks_agent
 def move(
     client: "AgentClient",
     *,
@@ -66,34 +65,40 @@ def move(
     whose = target_of(pid, cgroup, job)
     policy = policy_of({"keep_interleave": False, **chosen(kinds, keep_interleave)}, cost(pace, stall_ms, headroom))
     what = _transfer(client, whose, source, target)
-    if dry_run:
-        found = predict(client, what, whose, policy)
-        if as_json:
-            output.show_json(found)
-        else:
-            output.show(*account.foretold(found))
-    else:
-        _carry_out(client, what, whose, policy, as_json=as_json)
-
-
-def _carry_out(client: "AgentClient", what: HandMove, whose: Target, policy: Policy, *, as_json: bool) -> None:
-    """Move, show, and end with the code that fits."""
     with counted() as interrupts:
         shown = view(as_json=as_json)
         try:
-            outcome = carry_out(client, what, whose, policy, shown, interrupts)
-        except Lost as lost:
-            words = f"{lost.words}; {units.size(lost.moved_bytes)} had moved by its last word, the rest is where it was"
-            raise exits.Failure(exits.INTERRUPTED if lost.abandoned else exits.UNREACHABLE, words) from lost
+            mover = Mover(client, whose, policy, shown, interrupts)
+            code = _predict(mover, what, as_json=as_json) if dry_run else _move(mover, what, as_json=as_json)
         finally:
             shown.close()
-        if as_json:
-            output.show_json(outcome)
-        else:
-            output.show(*account.told(outcome))
-        code = account.exit_code(outcome, interrupted=interrupts.asked)
     if code != exits.OK:
         raise typer.Exit(code)
+
+
+def _predict(mover: Mover, what: HandMove, *, as_json: bool) -> int:
+    found = mover.predict(what)
+    mover.view.close()
+    if as_json:
+        output.show_json(found)
+    else:
+        output.show(*account.foretold(found))
+    return exits.OK
+
+
+def _move(mover: Mover, what: HandMove, *, as_json: bool) -> int:
+    """Move, and show the account; the exit code."""
+    try:
+        outcome = mover.move(what)
+    except Lost as lost:
+        words = f"{lost.words}; {units.size(lost.moved_bytes)} had moved by its last word, the rest is where it was"
+        raise exits.Failure(exits.INTERRUPTED if lost.abandoned else exits.UNREACHABLE, words) from lost
+    mover.view.close()
+    if as_json:
+        output.show_json(outcome)
+    else:
+        output.show(*account.told(outcome))
+    return account.exit_code(outcome, interrupted=mover.interrupts.asked)
 
 
 def target_of(pid: int | None, cgroup: str | None, job: str | None) -> Target:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
 from numaplace.cli.interrupts import Abandoned, Interrupts
-from numaplace.model.hand import HandMove, Prediction
+from numaplace.model.hand import HandEvent, HandMove, Prediction
 from numaplace.model.ids import JobId, MoveId
 from numaplace.model.move import MoveOrder, MoveOutcome, MoveProgress
 from numaplace.model.policy import Policy
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _TURN_S = 0.5
 _TURNS_MAX = 7200
 """An hour."""
-_Events = Generator[MoveOrder | MoveProgress | MoveOutcome]
+_Events = Generator[HandEvent]
 """What the client's iterators are: closing one ends the call."""
 
 
@@ -60,6 +60,10 @@ class View(Protocol):
 
     def waiting(self, words: str) -> None:
         """Somebody else moves these pages just now."""
+        ...
+
+    def close(self) -> None:
+        """The move has ended; closed again, nothing happens."""
         ...
 
 
@@ -107,41 +111,6 @@ class _Cancel:
                 self._client.cancel(move)
 
 
-def carry_out(
-    client: "AgentClient", what: HandMove, target: Target, policy: Policy, view: View, interrupts: Interrupts
-) -> MoveOutcome:
-    """Move, and return the account.
-
-    Raises:
-        Lost: it began, and its account did not come.
-        NumaplaceError: it did not begin.
-    """
-    from numaplace.client import NumaplaceError  # noqa: PLC0415 - only now is gRPC worth its 0.1 s
-
-    cancel = _Cancel(client, view)
-    began, moved_bytes = False, 0
-    stream = client.move(what, pid=target.pid, cgroup=target.cgroup, job=target.job, policy=policy)
-    try:
-        with interrupts.stopping(cancel.ask), closing(cast("_Events", stream)):
-            for event in stream:
-                match event:
-                    case MoveOrder():
-                        began = True
-                        cancel.accepted(event.id)
-                    case MoveProgress():
-                        moved_bytes = event.moved_bytes
-                        view.progress(event)
-                    case MoveOutcome():
-                        return event
-    except Abandoned as error:
-        raise Lost("left while the move was ending", moved_bytes, abandoned=True) from error
-    except NumaplaceError as error:
-        if not began:
-            raise
-        raise Lost(error.words, moved_bytes, abandoned=False) from error
-    raise Lost("the agent ended the move without an account", moved_bytes, abandoned=False)
-
-
 @dataclass(frozen=True, slots=True)
 class Moved:
     """The account of a move, and of the moves of the same task that the agent made on its own while we waited."""
@@ -155,32 +124,73 @@ class Moved:
         return sum(each.moved_bytes for each in (self.outcome, *self.followed))
 
 
-def carry_out_in_turn(
-    client: "AgentClient", what: HandMove, target: Target, policy: Policy, view: View, interrupts: Interrupts
-) -> Moved:
-    """Move as soon as nobody else moves these pages: an agent that follows the task may be quicker than we are.
+@dataclass(frozen=True, slots=True)
+class Mover:
+    """Moves the pages of one target for one user, who watches and may want to stop."""
 
-    Raises:
-        Lost: it began, and its account did not come; or the user stopped waiting.
-        NumaplaceError: it did not begin.
-    """
-    from numaplace.client import NotNow  # noqa: PLC0415 - only now is gRPC worth its 0.1 s
+    client: "AgentClient"
+    target: Target
+    policy: Policy
+    view: View
+    interrupts: Interrupts
 
-    before = {outcome.move for outcome in client.moves()}
-    for _ in range(_TURNS_MAX):
+    def move(self, what: HandMove) -> MoveOutcome:
+        """Move, and return the account.
+
+        Raises:
+            Lost: it began, and its account did not come.
+            NumaplaceError: it did not begin.
+        """
+        from numaplace.client import NumaplaceError  # noqa: PLC0415 - only now is gRPC worth its 0.1 s
+
+        cancel = _Cancel(self.client, self.view)
+        began, moved_bytes = False, 0
+        whose = self.target
+        stream = self.client.move(what, pid=whose.pid, cgroup=whose.cgroup, job=whose.job, policy=self.policy)
         try:
-            outcome = carry_out(client, what, target, policy, view, interrupts)
-        except NotNow as busy:
-            if interrupts.asked:
-                raise Lost("stopped while the agent moved these pages on its own", 0, abandoned=True) from busy
-            view.waiting(f"{busy.words}; waiting for its end")
-            time.sleep(_TURN_S)
-        else:
-            others = (other for other in client.moves() if other.move not in before and other.move != outcome.move)
-            return Moved(outcome, tuple(other for other in others if other.task == outcome.task))
-    raise Lost("the agent moves these pages on its own, and has not come to an end", 0, abandoned=False)
+            with self.interrupts.stopping(cancel.ask), closing(cast("_Events", stream)):
+                for event in stream:
+                    match event:
+                        case MoveOrder():
+                            began = True
+                            cancel.accepted(event.id)
+                        case MoveProgress():
+                            moved_bytes = event.moved_bytes
+                            self.view.progress(event)
+                        case MoveOutcome():
+                            return event
+        except Abandoned as error:
+            raise Lost("left while the move was ending", moved_bytes, abandoned=True) from error
+        except NumaplaceError as error:
+            if not began:
+                raise
+            raise Lost(error.words, moved_bytes, abandoned=False) from error
+        raise Lost("the agent ended the move without an account", moved_bytes, abandoned=False)
 
+    def move_in_turn(self, what: HandMove) -> Moved:
+        """Move as soon as nobody else moves these pages: an agent that follows the task may be quicker than we are.
 
-def predict(client: "AgentClient", what: HandMove, target: Target, policy: Policy) -> Prediction:
-    """What it would take; raises NumaplaceError."""
-    return client.predict(what, pid=target.pid, cgroup=target.cgroup, job=target.job, policy=policy)
+        Raises:
+            Lost: it began, and its account did not come; or the user stopped waiting.
+            NumaplaceError: it did not begin.
+        """
+        from numaplace.client import NotNow  # noqa: PLC0415 - only now is gRPC worth its 0.1 s
+
+        before = {outcome.move for outcome in self.client.moves()}
+        for _ in range(_TURNS_MAX):
+            try:
+                outcome = self.move(what)
+            except NotNow as busy:
+                if self.interrupts.asked:
+                    raise Lost("stopped while the agent moved these pages on its own", 0, abandoned=True) from busy
+                self.view.waiting(f"{busy.words}; waiting for its end")
+                time.sleep(_TURN_S)
+            else:
+                others = (each for each in self.client.moves() if each.move not in {*before, outcome.move})
+                return Moved(outcome, tuple(each for each in others if each.task == outcome.task))
+        raise Lost("the agent moves these pages on its own, and has not come to an end", 0, abandoned=False)
+
+    def predict(self, what: HandMove) -> Prediction:
+        """What it would take; raises NumaplaceError."""
+        whose = self.target
+        return self.client.predict(what, pid=whose.pid, cgroup=whose.cgroup, job=whose.job, policy=self.policy)

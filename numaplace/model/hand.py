@@ -7,8 +7,8 @@ very pages that a profiler names. Which pages stay, and why, is the same account
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from numaplace.model.ids import MoveId, NodeId, Nodes
-from numaplace.model.move import LeftReason, Strategy
+from numaplace.model.ids import NodeId, Nodes
+from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveProgress, Strategy
 
 HAND_PREFIX = "hand-"
 """Ids of moves by hand begin so; no scheduler hears of them."""
@@ -62,6 +62,9 @@ class PickedPages:
 
 HandMove = Transfer | PickedPages
 
+HandEvent = MoveOrder | MoveProgress | MoveOutcome
+"""What happens to a move by hand: its order once, progress some times a second, its outcome once and last."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -77,11 +80,6 @@ class Prediction:
     left: Mapping[LeftReason, int] = field(default_factory=dict)
     strategy: Strategy | None = None
     strategy_reason: str = ""
-
-
-def is_by_hand(move: MoveId) -> bool:
-    """Whether a move of this id was asked for by hand."""
-    return move.startswith(HAND_PREFIX)
 
 
 def is_idle(transfer: Transfer) -> bool:

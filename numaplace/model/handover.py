@@ -36,7 +36,7 @@ class Cpuset:
 
 @dataclass(frozen=True, slots=True)
 class WriteMems:
-    """Write the nodes of a cpuset, none for its parent's; ``finds`` is what the file must hold before, None: whatever."""
+    """Write the nodes of a cpuset, none for its parent's; ``finds`` is what the file must hold before, if anything."""
 
     path: str
     mems: Nodes
@@ -181,10 +181,8 @@ def _homing(
     remarks: tuple[str, ...] = ()
     outside = home - allowed
     if outside:
-        remarks = (
-            f"CPUs {format_id_list(new_cpus)} are at home on node {format_id_list(home)}, and the cpuset allows nodes"
-            f" {format_id_list(allowed)}: pages follow as far as that; --mems changes both",
-        )
+        where = f"CPUs {format_id_list(new_cpus)} are at home on node {format_id_list(home)}"
+        remarks = (f"{where}, and pages follow as far as nodes {format_id_list(allowed)} go; --mems changes both",)
     target = home & allowed
     if not target or home == old_home:
         return None, remarks

@@ -48,10 +48,13 @@ class Bench:
         self.mover = FakeMover()
         self.core = core or AgentCore("me", self.journal.remember("boot-1"))
         self.reports: list[Report] = []
-        self.published: list[Report | MoveOrder] = []
+        self.published: list[LocalEvent] = []
         self._said = asyncio.Condition()
         self._tellers: set[asyncio.Task[None]] = set()
-        self.shell = Shell(self.core, self.mover, self.journal, BootClock(), Outlets(self._send, self.published.append))
+        self.shell = Shell(self.core, self.mover, self.journal, BootClock(), Outlets(self._send, self._publish))
+
+    def _publish(self, told: Publish) -> None:
+        self.published.append(told.what)
 
     def _send(self, report: Report) -> None:
         self.reports.append(report)
