@@ -1,6 +1,7 @@
 """This host's cpusets for the commands that change them: found by what a person calls them, read and written."""
 
 import errno
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,11 +100,12 @@ class CpusetFiles:
         cgroup = self._cgroup(write.path)
         match write:
             case WriteMems():
-                return f"echo {format_id_list(write.mems)} > {cpusets.mems_path(cgroup)}"
+                words, file = format_id_list(write.mems), cpusets.mems_path(cgroup)
             case WriteCpus():
-                return f"echo {format_id_list(write.cpus)} > {cpusets.cpus_path(cgroup)}"
+                words, file = format_id_list(write.cpus), cpusets.cpus_path(cgroup)
             case Attach():
-                return f"echo {write.pid} > {cgroup.directory}/cgroup.procs"
+                words, file = str(write.pid), cgroup.directory / "cgroup.procs"
+        return f"echo {words} > {shlex.quote(str(file))}"
 
     def _cgroup(self, path: str) -> Cgroup:
         cgroup = cgroups.at_path(self._mount, path)

@@ -123,11 +123,11 @@ class _Run:
             done.append(step)
         paused = _Paused() if self.plan.move is None else self._moved(self.plan.move)
         if paused.words and not self.gone():
-            return self._put_back(done, paused) if paused.untouched else self._halfway(paused)
+            return self._put_back(done, paused) if paused.untouched else self._halfway(paused, onward=(self.commands.onward,))
         for write in self.plan.after:
             refused = self._refused(write)
             if refused:
-                return self._halfway(_Paused(refused, paused.moved))
+                return self._halfway(_Paused(refused, paused.moved), onward=())
         return Handed(State.DONE, paused.words, paused.moved)
 
     def _moved(self, transfer: Transfer) -> _Paused:
@@ -153,13 +153,12 @@ class _Run:
                 return Handed(State.HALFWAY, words, paused.moved, undo=undo)
         return Handed(State.UNDONE, f"{paused.words}; all is as it was", paused.moved)
 
-    def _halfway(self, paused: _Paused) -> Handed:
-        """Some has moved: it stays where it can, and the user has the word."""
-        onward, back = ((self.commands.onward,), (self.commands.back,)) if self.plan.move else ((), ())
+    def _halfway(self, paused: _Paused, *, onward: tuple[str, ...]) -> Handed:
+        """Pages have moved: they stay where they are, in nodes that allow it, and the user has the word."""
+        back = () if self.plan.move is None else (self.commands.back,)
         finish = (*onward, *map(self.files.as_shell, self.plan.after))
-        return Handed(
-            State.HALFWAY, paused.words, paused.moved, finish, (*back, *map(self.files.as_shell, self.plan.undo))
-        )
+        undo = (*back, *map(self.files.as_shell, self.plan.undo))
+        return Handed(State.HALFWAY, paused.words, paused.moved, finish, undo)
 
     def _refused(self, write: Write) -> str:
         """Why a write was not made; empty if it was."""
@@ -178,9 +177,8 @@ class _Run:
         found = self.files.mems(write.path)
         if found == write.finds:
             return ""
-        return (
-            f"somebody else has written {format_id_list(found) or 'nothing'} to the nodes of {write.path}; that stays"
-        )
+        wrote = format_id_list(found) or "nothing"
+        return f"somebody else wrote {wrote} to the nodes of {write.path} meanwhile; that stays"
 
 
 def why_not_to_narrow(outcome: MoveOutcome) -> str:

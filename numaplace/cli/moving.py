@@ -4,6 +4,7 @@ The account comes with the stream's last event, so after the first Ctrl-C the st
 (a second Ctrl-C, an agent that went away) is told how far the move had come by its last word.
 """
 
+import shlex
 import threading
 import time
 from collections.abc import Generator
@@ -41,7 +42,7 @@ class Target:
     @property
     def options(self) -> str:
         """As a command line names it."""
-        return next(f"--{kind} {name}" for kind, name in self._names() if name is not None)
+        return next(f"--{kind} {shlex.quote(str(name))}" for kind, name in self._names() if name is not None)
 
     def _names(self) -> tuple[tuple[str, object], ...]:
         return ("pid", self.pid), ("cgroup", self.cgroup), ("job", self.job)
