@@ -23,10 +23,15 @@ class Places:
         self._of_uid_max = places // 2
         self._taken: Counter[int] = Counter()
 
+    @property
+    def taken(self) -> int:
+        """How many are taken."""
+        return self._taken.total()
+
     def enter(self, uid: int) -> Callable[[], None]:
         """Take a place; call what is returned to leave it, however often. Raises TooManyCallsError."""
         users = sum(count for user, count in self._taken.items() if user not in self._privileged)
-        full = self._taken.total() >= self._max
+        full = self.taken >= self._max
         if uid not in self._privileged:
             full = full or users >= self._of_users_max or self._taken[uid] >= self._of_uid_max
         if full:

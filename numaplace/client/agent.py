@@ -1,6 +1,6 @@
 """The client of this host's agent, over its Unix socket; the agent knows the caller by the socket's credentials."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 from numaplace.client import calls
@@ -57,7 +57,7 @@ class AgentClient(Channel):
         cgroup: str | None = None,
         job: JobId | None = None,
         policy: Policy | None = None,
-    ) -> Iterator[HandEvent]:
+    ) -> Generator[HandEvent, None, None]:
         """Move pages by hand: the order once accepted, progress some times a second, exactly one outcome, the end.
 
         Closing the iterator, or ending this process, ends the move after its current batch; so does :meth:`cancel`
@@ -130,7 +130,7 @@ class AsyncAgentClient(AsyncChannel):
         cgroup: str | None = None,
         job: JobId | None = None,
         policy: Policy | None = None,
-    ) -> AsyncIterator[HandEvent]:
+    ) -> AsyncGenerator[HandEvent, None]:
         """Move pages by hand, see :meth:`AgentClient.move`."""
         return self.stream(calls.move_by_hand(what, policy or Policy(), pid=pid, cgroup=cgroup, job=job))
 

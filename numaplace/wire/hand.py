@@ -56,7 +56,6 @@ def _pages(message: pb.PickedPages, at: str) -> PickedPages:
         checks.count(max(message.addresses), f"{at}.addresses", 0, ADDRESS_MAX)
     if message.nodes:
         checks.count(max(message.nodes), f"{at}.nodes", 0, checks.NODE_ID_MAX)
-    checks.entries(message.nodes, f"{at}.nodes", PICKED_PAGES_MAX)
     try:
         return PickedPages(tuple(message.addresses), tuple(map(NodeId, message.nodes)), shared=message.shared)
     except ValueError as error:

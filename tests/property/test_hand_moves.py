@@ -1,4 +1,4 @@
-"""Moves by hand amid orders, sweeps and ends in any order: no process ever has two movers, and nothing waits forever."""
+"""Moves by hand amid orders, sweeps and ends: no process ever has two movers, and nothing waits forever."""
 
 from dataclasses import replace
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from node_agent.core.agent import AgentCore
-from node_agent.core.batches import Verdict
 from node_agent.core.at_work import AtWork
+from node_agent.core.batches import Verdict
 from node_agent.core.desk import Desk
 from node_agent.core.events import Do, JournalAccept, JournalFinish, Send
 from node_agent.core.orders import Orders as AgentOrders
