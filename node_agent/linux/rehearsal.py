@@ -49,23 +49,22 @@ class Rehearsal:
         self._move_bytes, self._seconds, self._stall_ms = 0, 0.0, 0.0
 
     def prediction(self) -> Prediction:
-        """What would become of it.
+        """What would become of it; of what would be refused, or moves nothing, the reason is in place of a strategy's.
 
         Raises:
-            ValueError: it would be refused; the message says why.
             Denied: the pages may not be looked at.
             ProcessGone: there is nobody to move.
         """
         refused = refusal(self._job.what, self._job.task, self._job.topology)
         if refused is not None:
-            raise ValueError(refused)
+            return Prediction(0, 0.0, 0.0, strategy_reason=refused)
         began_s = self._host.now_s()
         with open_task(self._host, self._job.task.processes) as (views, denied):
             if not views:
                 raise self._nobody(denied=denied)
             refused = nothing_mapped(self._job.what, views)
             if refused is not None:
-                raise ValueError(refused)
+                return Prediction(0, 0.0, 0.0, strategy_reason=refused)
             self._known = known_enough(self._host, self._job, views, self._means.traits, self._known)
             for leg in legs_of(self._job.order, self._job.what, self._job.topology):
                 self._leg(leg, views)
