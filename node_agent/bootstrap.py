@@ -22,7 +22,7 @@ from node_agent.exits import EXIT_CONFIGURATION, EXIT_DATA, EXIT_FAILED, StartEr
 from node_agent.linux.journal import JournalDamagedError, JournalError, SqliteJournal
 from node_agent.linux.open_mover import OpenMover, open_mover
 from node_agent.linux.sweep import TaskSweep, boot_clock_s, open_tasks
-from node_agent.linux.topology import read_topology
+from numaplace.kernel.topology import read_topology
 from node_agent.linux.watchers import WatcherChoice, open_watchers, see_everything
 from node_agent.ports import Mover, Watcher
 from node_agent.rpc.hands import About, Hands, Located

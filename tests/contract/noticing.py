@@ -24,7 +24,7 @@ from node_agent.core.facts import ProcessRef, TaskFacts
 from node_agent.core.rhythm import Rhythm, matters
 from node_agent.core.rules import SelectionRules
 from node_agent.linux.sweep import TaskSweep, boot_clock_s, open_tasks
-from node_agent.linux.topology import read_topology
+from numaplace.kernel.topology import read_topology
 from node_agent.linux.watchers import WatcherChoice, open_watchers, see_everything
 from node_agent.ports import Watcher
 from numaplace.kernel.cgroups import Cgroup, attach_process, read_hierarchies

@@ -19,7 +19,7 @@ from node_agent.core.pages import Backing
 from node_agent.linux.host_memory import LinuxHostMemory
 from node_agent.linux.memory import HostMemory
 from node_agent.linux.mover import MemoryMover
-from node_agent.linux.topology import read_topology
+from numaplace.kernel.topology import read_topology
 from node_agent.ports import MoveJob
 from numaplace.kernel.procfs import read_identity
 from numaplace.model.hand import HandMove

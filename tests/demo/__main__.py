@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 
-from node_agent.linux.topology import read_topology
+from numaplace.kernel.topology import read_topology
 from numaplace.cli import bars, units
 from numaplace.client import NumaplaceError, SchedulerClient
 from numaplace.kernel import numa_maps
