@@ -123,7 +123,9 @@ class _Run:
             done.append(step)
         paused = _Paused() if self.plan.move is None else self._moved(self.plan.move)
         if paused.words and not self.gone():
-            return self._put_back(done, paused) if paused.untouched else self._halfway(paused, onward=(self.commands.onward,))
+            if paused.untouched:
+                return self._put_back(done, paused)
+            return self._halfway(paused, onward=(self.commands.onward,))
         for write in self.plan.after:
             refused = self._refused(write)
             if refused:

@@ -1,8 +1,10 @@
 """``numaplace move``: what migratepages does, at a pace that the job does not feel, and with a true account."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from numaplace.cli import account, exits, output, units
 from numaplace.cli.budget import Headroom, KeepInterleave, Kinds, Pace, StallMs, chosen, cost, parsed, policy_of
@@ -13,7 +15,7 @@ from numaplace.cli.moving import Lost, Mover, Target
 from numaplace.cli.views import view
 from numaplace.kernel.cgroups import named, read_hierarchies
 from numaplace.model.cpuset import format_id_list, parse_nodes
-from numaplace.model.hand import HandMove, Transfer, is_idle
+from numaplace.model.hand import HandMove, PickedPages, Transfer, is_idle
 from numaplace.model.ids import JobId, Nodes
 from numaplace.model.topology import Topology
 
@@ -32,6 +34,7 @@ def add_to(app: typer.Typer) -> None:
             "numaplace move --pid 4711 --from 0 --to 1",
             "numaplace move --pid 4711 --from 0,1 --to 2,3 --pace 500MB/s --dry-run",
             "numaplace move --cgroup /slurm/job_42 --to home",
+            "numaplace profile --pid 4711 | numaplace move --pid 4711 --pages -",
         ),
     )(move)
 
@@ -46,6 +49,11 @@ def move(
     source: Annotated[
         str | None, typer.Option("--from", metavar=f"NODES|{ALL}", help="Whose pages; all that are not in --to.")
     ] = None,
+    pages: Annotated[
+        Path | None, typer.Option(metavar="FILE|-", help="A profiler's log: each page to the node that uses it.")
+    ] = None,
+    budget: Annotated[str | None, typer.Option(metavar="SIZE", help="Of --pages: the hottest, up to this.")] = None,
+    shared: Annotated[bool, typer.Option("--shared", help="Of --pages: also those that strangers map.")] = False,
     target: Annotated[
         str | None, typer.Option("--to", metavar=f"NODES|{HOME}", help="Where to; home is where its CPUs are.")
     ] = None,
@@ -60,11 +68,21 @@ def move(
     """Move the pages that lie on some nodes to others, and say what moved, at what price, and what stayed and why.
 
     The first node of --from goes to the first of --to and so on; lists of unequal length are spread by free memory.
-    Lists are the kernel's: 0-1,4. Ctrl-C ends it after the current batch and says how far it came.
+    Lists are the kernel's: 0-1,4. With --pages it is not nodes that are named but pages, by a log of who uses them:
+    CSV or JSON (address, node, weight), or what perf script prints. Ctrl-C ends it after the current batch.
     """
     whose = target_of(pid, cgroup, job)
+    if pages is None and (budget is not None or shared):
+        raise exits.Failure(exits.USAGE, "--budget and --shared belong to --pages")
     policy = policy_of({"keep_interleave": False, **chosen(kinds, keep_interleave)}, cost(pace, stall_ms, headroom))
-    what = _transfer(client, whose, source, target)
+    what = (
+        _transfer(client, whose, source, target)
+        if pages is None
+        else _pages(pages, whose, (source, target), budget, shared=shared)
+    )
+    if what is None:
+        _nothing(as_json=as_json)
+        return
     with counted() as interrupts:
         shown = view(as_json=as_json)
         try:
@@ -74,6 +92,13 @@ def move(
             shown.close()
     if code != exits.OK:
         raise typer.Exit(code)
+
+
+def _nothing(*, as_json: bool) -> None:
+    if as_json:
+        output.show_json({"state": "completed", "words": "nothing to move", "moved_bytes": 0, "left": {}})
+    else:
+        output.show(Text("nothing to move"))
 
 
 def _predict(mover: Mover, what: HandMove, *, as_json: bool) -> int:
@@ -99,6 +124,20 @@ def _move(mover: Mover, what: HandMove, *, as_json: bool) -> int:
     else:
         output.show(*account.told(outcome))
     return account.exit_code(outcome, interrupted=mover.interrupts.asked)
+
+
+def _pages(
+    log: Path, whose: Target, given: tuple[str | None, str | None], budget: str | None, *, shared: bool
+) -> PickedPages | None:
+    """The pages of a log that should go elsewhere; None if each is where it should be."""
+    from numaplace.cli.page_choice import choose  # noqa: PLC0415 - only this option needs it
+
+    if whose.pid is None:
+        raise exits.Failure(exits.USAGE, "--pages speaks of one process: give --pid")
+    if given != (None, None):
+        raise exits.Failure(exits.USAGE, "--pages says from where to where: leave out --from and --to")
+    limit = None if budget is None else parsed("--budget", units.parse_size, budget)
+    return choose(log, whose.pid, limit, shared=shared)
 
 
 def target_of(pid: int | None, cgroup: str | None, job: str | None) -> Target:

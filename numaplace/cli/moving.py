@@ -7,13 +7,12 @@ The account comes with the stream's last event, so after the first Ctrl-C the st
 import shlex
 import threading
 import time
-from collections.abc import Generator
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 from numaplace.cli.interrupts import Abandoned, Interrupts
-from numaplace.model.hand import HandEvent, HandMove, Prediction
+from numaplace.model.hand import HandMove, Prediction
 from numaplace.model.ids import JobId, MoveId
 from numaplace.model.move import MoveOrder, MoveOutcome, MoveProgress
 from numaplace.model.policy import Policy
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 _TURN_S = 0.5
 _TURNS_MAX = 7200
 """An hour."""
-_Events = Generator[HandEvent]
-"""What the client's iterators are: closing one ends the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +146,7 @@ class Mover:
         whose = self.target
         stream = self.client.move(what, pid=whose.pid, cgroup=whose.cgroup, job=whose.job, policy=self.policy)
         try:
-            with self.interrupts.stopping(cancel.ask), closing(cast("_Events", stream)):
+            with self.interrupts.stopping(cancel.ask), closing(stream):
                 for event in stream:
                     match event:
                         case MoveOrder():

@@ -10,7 +10,7 @@ from numaplace.cli.cpuset_files import CpusetFiles
 from numaplace.kernel.errors import ProcessGone
 from numaplace.kernel.procfs import ProcessId, read_identity
 from numaplace.model.cpuset import parse_cpus
-from numaplace.model.handover import Attach, WriteCpus, WriteMems
+from numaplace.model.handover import Attach, Write, WriteCpus, WriteMems
 from tests.fakes.samples import nodes
 
 JOB = "/batch.slice/job 7"
@@ -74,7 +74,7 @@ def test_what_is_written_can_be_read_and_typed(v2: Path) -> None:
     process = read_identity(PROCESS, v2)
     files = CpusetFiles.of_host(process, v2)
     folder = v2 / "sys/fs/cgroup/batch.slice/job 7"
-    typed = {
+    typed: dict[Write, str] = {
         WriteMems(JOB, nodes(1)): f"echo 1 > '{folder}/cpuset.mems'",
         WriteCpus(JOB, parse_cpus("0-3")): f"echo 0-3 > '{folder}/cpuset.cpus'",
         Attach(JOB, PROCESS): f"echo 4242 > '{folder}/cgroup.procs'",

@@ -89,6 +89,8 @@ def test_a_dry_run_moves_nothing(run: Run, machine: Machine) -> None:
     for words in ("would move 1.0 GiB in about 1.5 s, longest stall about 2.5 ms", "it is old", "4.0 KiB  pinned"):
         assert words in ended.out
     assert json.loads(run(*MOVE, "--dry-run", "--json").out)["move_bytes"] == 1 << 30
+    assert machine.by_hand == [(ACROSS, Policy(keep_interleave=False), 4711)] * 2
+    assert machine.cancelled == {}
 
 
 def test_nodes_as_people_name_them(run: Run, machine: Machine) -> None:
