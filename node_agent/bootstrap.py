@@ -76,11 +76,14 @@ class Host:
         self.memory.close()
 
 
-def open_host(settings: Configured) -> Host:
-    """Probe this host and open what it offers. Raises ConfigurationError, or OSError of the kernel's files."""
+def open_host(settings: Configured, *, at_once: bool = False) -> Host:
+    """Probe this host and open what it offers; ``at_once`` leaves waiting for the probe to the first move.
+
+    Raises ConfigurationError, or OSError of the kernel's files.
+    """
     rules = settings.rules
     tasks = open_tasks(rules, read_topology, settings.state_dir / "adoptions.json")
-    memory = open_mover(partial(_is_owned, settings.owned_cpusets))
+    memory = open_mover(partial(_is_owned, settings.owned_cpusets), at_once=at_once)
     wanted = settings.watch
     watchers, remarks = open_watchers(
         WatcherChoice(wanted.fanotify, wanted.inotify, wanted.tracefs, execs=rules.by_pattern)
@@ -123,10 +126,18 @@ def _off_the_loop(opening: Callable[[], Host]) -> Host:
         return thread.submit(opening).result()
 
 
-async def run_agent(settings: Configured) -> None:
-    """Run until cancelled. Raises StartError with words for whoever started it."""
+async def run_agent(
+    settings: Configured, say_ready: Callable[[], object] = lambda: None, *, at_once: bool = False
+) -> None:
+    """Run until cancelled. Raises StartError with words for whoever started it.
+
+    Args:
+        settings: what the agent is told.
+        say_ready: called once the agent serves and has looked at the host.
+        at_once: serve without waiting for what the kernel's probe finds; the first move waits for it instead.
+    """
     try:
-        await Agent(settings).run()
+        await Agent(settings, at_once=at_once).run(say_ready)
     except (ConfigurationError, JournalError, OSError) as error:
         raise _explained(error) from error
     except BaseExceptionGroup as group:
@@ -155,7 +166,7 @@ def _known_causes(group: BaseException) -> list[Exception]:
 class Agent:
     """All parts of one agent, joined."""
 
-    def __init__(self, settings: Configured) -> None:
+    def __init__(self, settings: Configured, *, at_once: bool = False) -> None:
         self._settings = settings
         endpoint = endpoint_of(settings)
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -163,7 +174,7 @@ class Agent:
         boot_id = read_text(Path("/proc/sys/kernel/random/boot_id")).strip()
         remembered = self._journal.remember(boot_id)
         policies = remembered.policies or PolicySet(settings.policy)
-        self._host = _off_the_loop(partial(open_host, settings))
+        self._host = _off_the_loop(partial(open_host, settings, at_once=at_once))
         instance = uuid.uuid4().hex[:12]
         limits = Limits(movers_max=settings.movers)
         self._core = AgentCore(instance, replace(remembered, policies=policies), limits)
@@ -178,6 +189,7 @@ class Agent:
         self._sweeping = Sweeping(
             self._host.tasks, self._host.watchers, rhythm, clock, self._shell.put, sees_everything=see_everything
         )
+        self._gate = PeerGate(settings.socket, self._serve_uid)
         hello = Hello(HostId(settings.host), instance, boot_id, agent_version=__version__)
         self._session = SchedulerSession(endpoint, hello, self._shell.put) if endpoint else None
 
@@ -185,7 +197,7 @@ class Agent:
         if self._session is not None:
             self._session.send(report)
 
-    async def run(self) -> None:
+    async def run(self, say_ready: Callable[[], object] = lambda: None) -> None:
         """Run until cancelled."""
         abilities = self._host.abilities
         log.info(
@@ -203,7 +215,10 @@ class Agent:
                 tasks.create_task(self._shell.run(abilities))
                 tasks.create_task(self._sweeping.run())
                 tasks.create_task(self._dial_when_swept())
-                tasks.create_task(PeerGate(self._settings.socket, self._serve_uid).run())
+                tasks.create_task(self._gate.run())
+                await self._gate.listening.wait()
+                await self._sweeping.first_done.wait()
+                say_ready()
         finally:
             for server in self._local_servers:
                 await server.stop(None)
