@@ -78,6 +78,11 @@ class Ledger:
         self.left.clear()
 
     @property
+    def vanished_in_pass(self) -> int:
+        """What vanished in the pass under way."""
+        return self._vanished_bytes
+
+    @property
     def vanished_bytes(self) -> int:
         """What vanished before this pass and was not met again in it, and what vanished in it."""
         before = self._before

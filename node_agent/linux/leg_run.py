@@ -92,14 +92,12 @@ class LegRun:
 
     def unfinished(self, residency: Residency) -> bool:
         """Whether more than a little is left that could still go."""
-        return self._plan.quest.worth_another(self._away_bytes(residency), self._state.ledger, residency)
+        return self._plan.quest.worth_another(self._state.ledger, residency)
 
     def close(self, residency: Residency, *, whole: bool) -> None:
         """Settle the account of this leg by a measurement after its last call; ``whole`` if it did not end early."""
-        self._state.ledger.close_leg(self._away_bytes(residency), whole=whole)
-
-    def _away_bytes(self, residency: Residency) -> int:
-        return self._plan.quest.away_bytes(self._state.views, residency)
+        ledger = self._state.ledger
+        ledger.close_leg(self._plan.quest.away_bytes(ledger, residency), whole=whole)
 
     def _place(self) -> Place:
         by_id = self._job.topology.by_id

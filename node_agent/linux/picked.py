@@ -51,6 +51,7 @@ class PickedQuest:
         """``allowed``: the targets that the task's cpuset allows."""
         self._host, self._policy, self._stuck = host, policy, stuck
         self._shared = what.shared
+        self._due_bytes = 0
         self._picks = Picks.of(what.addresses, what.nodes)
         self._allowed = np.array(sorted(allowed), np.int32)
 
@@ -62,6 +63,8 @@ class PickedQuest:
             ledger.leave(LeftReason.ZERO_PAGE, look.zero_bytes)
             ledger.leave(LeftReason.UNMOVABLE_MAPPING, look.unmovable_bytes)
             wanted = look.wanted.where(look.wanted.misplaced)
+            stay_bytes = look.zero_bytes + look.unmovable_bytes + look.absent_bytes
+            self._due_bytes = ledger.moved_bytes + wanted.pages.bytes + stay_bytes
             ledger.todo_bytes = ledger.moved_bytes + wanted.pages.bytes
             sieve = Sieve(self._host, self._policy, ledger, self._stuck)
             yield from self._deal(view, wanted.hottest_first(), sieve, ledger)
@@ -99,18 +102,17 @@ class PickedQuest:
                 if mine.any():
                     yield Run(view.memory.ref, pages.where(mine), target, size, move_all)
 
-    def away_bytes(self, views: Sequence[View], residency: Residency) -> int:
-        """What of the picked pages is not where it was wanted, pages of zeros and of devices included."""
-        del residency
-        away = 0
-        for view in views:
-            look = self._look(view)
-            away += look.wanted.pages.where(look.wanted.misplaced).bytes + look.zero_bytes + look.unmovable_bytes
-        return away
+    def away_bytes(self, ledger: Ledger, residency: Residency) -> int:
+        """What this pass found to go and has not moved, with what it found and no kernel moves.
 
-    def worth_another(self, away_bytes: int, ledger: Ledger, residency: Residency) -> bool:
+        Every page of the list has an answer of its own: looking for them all once more would tell nothing else.
+        """
+        del residency
+        return max(0, self._due_bytes - ledger.moved_bytes - ledger.vanished_in_pass)
+
+    def worth_another(self, ledger: Ledger, residency: Residency) -> bool:
         """Only what was busy may move the next time."""
-        del away_bytes, residency
+        del residency
         return LeftReason.BUSY in ledger.left
 
     def _look(self, view: View) -> Look:

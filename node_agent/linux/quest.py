@@ -24,11 +24,11 @@ class Quest(Protocol):
         """One pass: what may be sent, as it is found; what stays is booked with its reason."""
         ...
 
-    def away_bytes(self, views: Sequence[View], residency: Residency) -> int:
-        """How much of it has not gone, of a task that was measured just now."""
+    def away_bytes(self, ledger: Ledger, residency: Residency) -> int:
+        """How much of it has not gone, by the pass under way and of a task that was measured just now."""
         ...
 
-    def worth_another(self, away_bytes: int, ledger: Ledger, residency: Residency) -> bool:
+    def worth_another(self, ledger: Ledger, residency: Residency) -> bool:
         """Whether another pass could take enough of what has not gone."""
         ...
 
@@ -43,12 +43,12 @@ class NodesQuest:
         """A walk over the task."""
         return Walk(self._host, views, self._wish, ledger, self._stuck).runs()
 
-    def away_bytes(self, views: Sequence[View], residency: Residency) -> int:
+    def away_bytes(self, ledger: Ledger, residency: Residency) -> int:
         """What lies on the nodes that were to be left."""
-        del views
+        del ledger
         return residency.bytes_on(self._wish.sources)
 
-    def worth_another(self, away_bytes: int, ledger: Ledger, residency: Residency) -> bool:
+    def worth_another(self, ledger: Ledger, residency: Residency) -> bool:
         """Whether more than a little has no reason to be there, or one that passes."""
         explained = sum(size for reason, size in ledger.left.items() if reason is not LeftReason.BUSY)
-        return away_bytes - explained > max(REST_BYTES, REST_SHARE * residency.resident_bytes)
+        return self.away_bytes(ledger, residency) - explained > max(REST_BYTES, REST_SHARE * residency.resident_bytes)
