@@ -14,7 +14,7 @@ from rich.text import Text
 
 from numaplace.cli import account, exits, output
 from numaplace.cli.budget import Headroom, Pace, StallMs, cost, parsed, policy_of
-from numaplace.cli.connect import Json, asks_agent
+from numaplace.cli.connect import Json, needs_agent
 from numaplace.cli.cpuset_files import CpusetFiles
 from numaplace.cli.examples import examples
 from numaplace.cli.handover import Commands, Handed, State, hand_over
@@ -23,6 +23,7 @@ from numaplace.cli.kernel import refusals_as_exits
 from numaplace.cli.move import nodes_of
 from numaplace.cli.moving import Mover, Target
 from numaplace.cli.views import view
+from numaplace.kernel.files import HOST
 from numaplace.kernel.procfs import is_alive, read_identity
 from numaplace.model.cpuset import format_id_list, parse_cpus
 from numaplace.model.hand import Prediction, Transfer
@@ -32,6 +33,9 @@ from numaplace.model.topology import Topology
 
 if TYPE_CHECKING:
     from numaplace.client import AgentClient
+
+_ROOT = HOST
+"""The host whose cpusets are meant; tests give one as files."""
 
 cpuset_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -63,7 +67,7 @@ def add_to(app: typer.Typer) -> None:
     )
 
 
-@asks_agent
+@needs_agent
 def move(
     client: "AgentClient",
     *,
@@ -80,15 +84,15 @@ def move(
     For the while the cpuset allows its old nodes as well, so that the kernel does not move everything at once.
     """
     with refusals_as_exits():
-        process = read_identity(pid)
-        files = CpusetFiles.of_host(process)
+        process = read_identity(pid, _ROOT)
+        files = CpusetFiles.of_host(process, _ROOT)
         destination = files.find(cgroup)
         plan = plan_attach(pid, files.of_process(pid), destination, client.status().topology)
     command = _Command(client, files, destination, Target(pid=pid), as_json=as_json)
-    command.carry_out(plan, cost(pace, stall_ms, headroom), dry_run=dry_run, gone=lambda: not is_alive(process))
+    command.carry_out(plan, cost(pace, stall_ms, headroom), dry_run=dry_run, gone=lambda: not is_alive(process, _ROOT))
 
 
-@asks_agent
+@needs_agent
 def mems(
     client: "AgentClient",
     *,
@@ -105,7 +109,7 @@ def mems(
     Until the pages have moved it allows the old nodes as well, so that the kernel does not move everything at once.
     """
     with refusals_as_exits():
-        files = CpusetFiles.of_host()
+        files = CpusetFiles.of_host(root=_ROOT)
         present = files.find_own(cgroup)
         wanted = nodes_of("NODES", nodes, client.status().topology)
         plan = plan_mems(present, wanted, files.below(present))
@@ -113,7 +117,7 @@ def mems(
     command.carry_out(plan, cost(pace, stall_ms, headroom), dry_run=dry_run)
 
 
-@asks_agent
+@needs_agent
 def cpus(
     client: "AgentClient",
     *,
@@ -131,7 +135,7 @@ def cpus(
     The kernel moves no page at such a write. An agent that follows the task may be quicker; then it is waited for.
     """
     with refusals_as_exits():
-        files = CpusetFiles.of_host()
+        files = CpusetFiles.of_host(root=_ROOT)
         topology = client.status().topology
         present = files.find_own(cgroup)
         wanted = None if nodes is None else nodes_of("--mems", nodes, topology)

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from numaplace.cli import account, exits, output, units
 from numaplace.cli.budget import Headroom, KeepInterleave, Kinds, Pace, StallMs, chosen, cost, parsed, policy_of
-from numaplace.cli.connect import Json, asks_agent
+from numaplace.cli.connect import Json, needs_agent
 from numaplace.cli.examples import examples
 from numaplace.cli.interrupts import counted
 from numaplace.cli.moving import Lost, Mover, Target
@@ -39,7 +39,7 @@ def add_to(app: typer.Typer) -> None:
     )(move)
 
 
-@asks_agent
+@needs_agent
 def move(
     client: "AgentClient",
     *,

@@ -203,9 +203,7 @@ def moving(machine: Machine, services_env: dict[str, str]) -> Iterator[subproces
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_it_cleanly_and_says_how_far_it_came(
-    moving: subprocess.Popen[str], number: signal.Signals
-) -> None:
+def test_ctrl_c_ends_it_cleanly_and_says_how_far_it_came(moving: subprocess.Popen[str], number: signal.Signals) -> None:
     """The first one cancels; the account still comes, and the code says why it is no whole one."""
     moving.send_signal(number)
     out, err = moving.communicate()
