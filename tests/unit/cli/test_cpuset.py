@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from numaplace.cli import cpuset, moving
+from numaplace.cli import cpuset
 from numaplace.model.hand import Transfer
 from numaplace.model.ids import MoveId
 from numaplace.model.move import LeftReason, MoveState
@@ -159,7 +159,7 @@ def test_an_agent_that_is_quicker_is_waited_for(
         machine.not_now = ""
         machine.ended.append(followed)
 
-    monkeypatch.setattr(moving.time, "sleep", end_of_the_agents_move)
+    monkeypatch.setattr("time.sleep", end_of_the_agents_move)
     ended = run("cpuset", "cpus", JOB, "2-3")
     assert ended.code == 0
     assert "by alone-1; waiting for its end" in ended.err
