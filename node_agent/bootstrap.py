@@ -22,7 +22,6 @@ from node_agent.exits import EXIT_CONFIGURATION, EXIT_DATA, EXIT_FAILED, StartEr
 from node_agent.linux.journal import JournalDamagedError, JournalError, SqliteJournal
 from node_agent.linux.open_mover import OpenMover, open_mover
 from node_agent.linux.sweep import TaskSweep, boot_clock_s, open_tasks
-from numaplace.kernel.topology import read_topology
 from node_agent.linux.watchers import WatcherChoice, open_watchers, see_everything
 from node_agent.ports import Mover, Watcher
 from node_agent.rpc.hands import About, Hands, Located
@@ -38,6 +37,7 @@ from numaplace import __version__, wire
 from numaplace.configured import ConfigurationError, TlsPaths
 from numaplace.kernel.errors import ProcessGone
 from numaplace.kernel.files import read_text
+from numaplace.kernel.topology import read_topology
 from numaplace.model.address import is_loopback_host
 from numaplace.model.ids import HostId, JobId
 from numaplace.model.job import ChangeSource

@@ -12,9 +12,9 @@ from node_agent.linux.host_memory import LinuxHostMemory
 from node_agent.linux.mover import MemoryMover
 from node_agent.linux.privilege import CAP_SYS_PTRACE, has_capability
 from node_agent.linux.probe import TraitsProbe
-from numaplace.kernel.topology import read_topology
 from numaplace.kernel.errors import KernelCallError, Unsupported
 from numaplace.kernel.syscalls import move_pages
+from numaplace.kernel.topology import read_topology
 from numaplace.model.session import Abilities
 
 

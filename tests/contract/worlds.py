@@ -19,9 +19,9 @@ from node_agent.core.pages import Backing
 from node_agent.linux.host_memory import LinuxHostMemory
 from node_agent.linux.memory import HostMemory
 from node_agent.linux.mover import MemoryMover
-from numaplace.kernel.topology import read_topology
 from node_agent.ports import MoveJob
 from numaplace.kernel.procfs import read_identity
+from numaplace.kernel.topology import read_topology
 from numaplace.model.hand import HandMove
 from numaplace.model.ids import Cpus, JobId, MoveId, NodeId, Nodes, TaskId
 from numaplace.model.job import MemoryPolicy

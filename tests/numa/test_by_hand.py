@@ -15,6 +15,7 @@ from numaplace.kernel import numa_maps
 from numaplace.model.cpuset import parse_nodes
 from numaplace.model.ids import CpuId, NodeId, Nodes
 from tests.harness.autonuma import autonuma
+from tests.harness.cluster import polls
 from tests.harness.job import Cpusets, Job
 from tests.lab.guest import Guest
 from tests.lab.process import Result
@@ -34,6 +35,23 @@ DONE = {OK, STAYED}
 SLIGHT_BYTES = MB // 2
 
 
+STATE = "/run/numaplace-hand"
+SOCKET = f"{STATE}/agent.sock"
+AGENT = ["python", "-m", "node_agent", "run", "--state-dir", STATE, "--socket", SOCKET]
+
+
+@contextmanager
+def agent(guest: Guest) -> Iterator[None]:
+    """An agent that follows nothing: one of each command's own would start again and again, slowly in a guest."""
+    guest.run(["rm", "-rf", STATE])
+    with guest.popen(AGENT) as running:
+        for _ in polls(WITHIN_S):
+            if guest.run(["test", "-S", SOCKET], check=False).exit_code == 0:
+                break
+        yield
+        running.kill()
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """A job that touches nothing, its pages on node 0, on a kernel that moves none on its own."""
@@ -43,7 +61,7 @@ class Scene:
 
     def command(self, *arguments: str) -> Result:
         """Run ``numaplace``, whatever it ends with."""
-        return self.guest.run(["numaplace", *arguments], timeout_s=WITHIN_S, check=False)
+        return self.guest.run(["numaplace", *arguments, "--socket", SOCKET], timeout_s=WITHIN_S, check=False)
 
     def told(self, *arguments: str) -> dict[str, Any]:
         """Run ``numaplace … --json`` to a good end: what it tells."""
@@ -78,7 +96,8 @@ class Scene:
 @contextmanager
 def scene(guest: Guest) -> Iterator[Scene]:
     """The job on the first node's CPUs."""
-    with autonuma(guest, on=False), Job(guest, ["tests.jobs.hot", str(JOB_MB), "base", "--cold"], FIRST) as job:
+    argv = ["tests.jobs.hot", str(JOB_MB), "base", "--cold"]
+    with autonuma(guest, on=False), agent(guest), Job(guest, argv, FIRST) as job:
         yield Scene(guest, job)
 
 
@@ -108,8 +127,8 @@ def test_ctrl_c_ends_a_move_and_what_it_says_is_true(lab: Lab, name: str) -> Non
     """SIGINT to the real command in mid-move: its code, and how far it came by the kernel's own word."""
     with scene(lab.guest(name)) as on:
         before = on.bytes_at(N1)
-        slow = ["numaplace", "move", "--pid", str(on.job.pid), "--from", "0", "--to", "1", "--pace", "4M"]
-        with on.guest.popen(slow) as moving:
+        slow = ["--from", "0", "--to", "1", "--pace", "4M", "--socket", SOCKET]
+        with on.guest.popen(["numaplace", "move", "--pid", str(on.job.pid), *slow]) as moving:
             assert next(moving.lines("stderr", timeout_s=WITHIN_S)).startswith("moved ")
             moving.signal(signal.SIGINT)
             ended = moving.wait(WITHIN_S)
@@ -167,9 +186,9 @@ def test_pages_go_to_whom_a_profile_says_uses_them(lab: Lab, pages: str) -> None
     """Two threads on two nodes, each with one half of an array: after profile | move both halves are local."""
     guest = lab.guest("two-6.12-v2")
     argv = ["tests.jobs.halves", "16", pages, "0-1", "2-3"]
-    with autonuma(guest, on=False), Job(guest, argv, FIRST) as job:
+    with autonuma(guest, on=False), agent(guest), Job(guest, argv, FIRST) as job:
         pid, start, half = job.pid, job.ready["address"], job.ready["size_bytes"] // 2
-        line = f"numaplace profile --pid {pid} --seconds 5 | numaplace move --pid {pid} --pages -"
+        line = f"numaplace profile --pid {pid} --seconds 5 | numaplace move --pid {pid} --pages - --socket {SOCKET}"
         ended = guest.run(["sh", "-c", line], timeout_s=WITHIN_S, check=False)
         assert ended.exit_code in DONE, f"{ended.stdout}\n{ended.stderr}"
         locate = (

@@ -1,5 +1,6 @@
 """What the pages under docs/ say is what the code does: their tables and examples are read and tried."""
 
+import io
 import re
 import tomllib
 from pathlib import Path
@@ -9,8 +10,12 @@ import pytest
 from node_agent.settings import AgentSettings
 from numaplace.cli import exits, main
 from numaplace.configuration import ServiceSettings, load_settings
+from numaplace.model.ids import NodeId
 from numaplace.model.move import REMEDY
 from numaplace.model.worth import Reason
+from numaplace.pagelog import Place, read_log
+from numaplace.pagelog.perf_script import FIELDS
+from numaplace.profile.choose import METHODS
 from scheduler.settings import SchedulerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,3 +83,12 @@ def test_links_lead_somewhere(page: Path) -> None:
     """Relative links and pictures exist."""
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_page_of_profiles_names_every_method_and_its_log_is_one() -> None:
+    """Its table has a row for each method, and the log that it shows can be read."""
+    page = (DOCS / "profile.md").read_text()
+    assert re.findall(r"^\| `([a-z][a-z-]+)` \|", page, re.MULTILINE) == list(METHODS)
+    place = Place(4096, frozenset({NodeId(0), NodeId(1)}), {})
+    assert read_log(io.BytesIO(_block("profile.md", "csv").encode()), place).pages == 2
+    assert FIELDS in page
