@@ -34,7 +34,7 @@ def _numaplace(
 
 _SHARED = ("cluster", "host")
 """Modules of several commands."""
-_OWN = ("show", "run", "counters", "doctor", "policy", "profile", "top")
+_OWN = ("show", "move", "cpuset", "profile", "run", "counters", "doctor", "policy", "top")
 """Modules that are called like their one command or group."""
 
 

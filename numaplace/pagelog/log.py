@@ -93,6 +93,11 @@ class PageLog:
         """How many pages the log speaks of."""
         return len({key // _NODES_MAX for key in self.votes})
 
+    @property
+    def addresses(self) -> frozenset[int]:
+        """The first address of each page that the log speaks of."""
+        return frozenset(key // _NODES_MAX * self.page_bytes for key in self.votes)
+
     def pick(
         self,
         *,

@@ -197,7 +197,8 @@ class Machine:
     """What the fake agent knows: tasks by any of their names, and the events to tell.
 
     ``story`` is told of each move by hand, up to its outcome; one without an outcome waits for its cancellation, as a
-    long move does, and then ends as cancelled. ``by_hand`` keeps what was asked for, ``not_now`` refuses it.
+    long move does, and then ends as cancelled: unless the agent is ``cut`` off there, or ``deaf`` to cancellations.
+    ``by_hand`` keeps what was asked for, ``not_now`` refuses it.
     """
 
     status: AgentStatus
@@ -210,6 +211,8 @@ class Machine:
     not_now: str = ""
     by_hand: list[tuple[HandMove, Policy, str | int]] = field(default_factory=list)
     cancelled: dict[MoveId, threading.Event] = field(default_factory=dict)
+    cut: bool = False
+    deaf: bool = False
 
 
 class FakeAgent(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # generated stubs carry no types
@@ -273,6 +276,8 @@ class FakeAgent(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # generate
                 self._machine.cancelled[event.id] = threading.Event()
                 context.add_callback(self._machine.cancelled[event.id].set)
             yield wire.local_event_to_proto(event)
+        if self._machine.cut:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "the agent stops")
         if story and not isinstance(story[-1], MoveOutcome):
             order = next(event for event in story if isinstance(event, MoveOrder))
             self._machine.cancelled[order.id].wait(10)
@@ -289,7 +294,8 @@ class FakeAgent(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # generate
         waiting = self._machine.cancelled.get(MoveId(request.move))
         if waiting is None or waiting.is_set():
             return local.CancelLocalMoveResponse(cancelled=False)
-        waiting.set()
+        if not self._machine.deaf:
+            waiting.set()
         return local.CancelLocalMoveResponse(cancelled=True)
 
     def ListMoves(self, _request: local.ListLocalMovesRequest, _context: Context) -> local.ListLocalMovesResponse:

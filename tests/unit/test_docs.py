@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from node_agent.settings import AgentSettings
+from numaplace.cli import exits, main
 from numaplace.configuration import ServiceSettings, load_settings
 from numaplace.model.ids import NodeId
 from numaplace.model.move import REMEDY
@@ -26,6 +27,10 @@ def _block(page: str, language: str) -> str:
     found = re.search(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
     assert found is not None
     return found[1]
+
+
+def _blocks(page: str) -> list[str]:
+    return re.findall(r"```\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
 
 
 @pytest.mark.parametrize(("page", "kind"), [("agent.md", AgentSettings), ("scheduler.md", SchedulerSettings)])
@@ -51,6 +56,26 @@ def test_every_reason_not_to_move_is_named() -> None:
     page = (DOCS / "scheduler.md").read_text()
     unnamed = {reason.value for reason in Reason if f"`{reason.value}`" not in page}
     assert unnamed <= {Reason.WORTH_IT.value, Reason.UNKNOWN_RESIDENCY.value}
+
+
+def test_every_exit_code_of_the_command_is_on_the_page() -> None:
+    """And no other: scripts rely on them."""
+    rows = re.findall(r"^\| (\d+) \|", (DOCS / "by-hand.md").read_text(), re.MULTILINE)
+    assert {int(row) for row in rows} == {
+        value for name, value in vars(exits).items() if name.isupper() and name != "HELP"
+    }
+
+
+def test_examples_of_moves_by_hand_are_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each option that an example gives is one that the command has."""
+    lines = re.findall(r"numaplace (move|cpuset \w+) ([^#|\n]*)", "\n".join(_blocks("by-hand.md")))
+    assert len(lines) >= 10
+    for command, arguments in lines:
+        with pytest.raises(SystemExit):
+            main([*command.split(), "--help"])
+        known = capsys.readouterr().out
+        for option in re.findall(r"--[a-z-]+", arguments):
+            assert option in known, f"{command} {arguments}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
