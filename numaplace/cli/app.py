@@ -31,7 +31,8 @@ def _numaplace(
     """
 
 
-def _built() -> typer.Typer:
+def built() -> typer.Typer:
+    """The command with all its commands."""
     app = typer.Typer(
         no_args_is_help=True,
         rich_markup_mode=None,  # plain help: it starts sooner and is not cut in pipes
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit with its code (:mod:`numaplace.cli.exits`)."""
     try:
         try:
-            _built()(args=None if arguments is None else list(arguments), prog_name="numaplace")
+            built()(args=None if arguments is None else list(arguments), prog_name="numaplace")
         finally:
             sys.stdout.flush()
     except exits.Failure as failure:

@@ -5,7 +5,7 @@ parameter by the options that say where the service is. gRPC is imported when a 
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, cast
@@ -73,6 +73,21 @@ def asks_scheduler(command: Callable[Concatenate["SchedulerClient", P], None]) -
 def asks_agent(command: Callable[Concatenate["AgentClient", P], None]) -> Callable[..., None]:
     """Give the command a client of this host's agent, and its users the option to say which."""
     return _asks(command, _reach_agent)
+
+
+def scheduler_named(so_far: Mapping[str, Any]) -> "SchedulerClient":
+    """A client of the scheduler that the options written so far name."""
+    return cast("SchedulerClient", _named(_reach_scheduler, so_far))
+
+
+def agent_named(so_far: Mapping[str, Any]) -> "AgentClient":
+    """A client of the agent that the options written so far name."""
+    return cast("AgentClient", _named(_reach_agent, so_far))
+
+
+def _named(reach: Callable[..., Any], so_far: Mapping[str, Any]) -> object:
+    options = inspect.signature(reach).parameters
+    return reach(**{name: value for name, value in so_far.items() if name in options and value is not None})
 
 
 def _asks(command: Callable[..., None], reach: Callable[..., Any]) -> Callable[..., None]:

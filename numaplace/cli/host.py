@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from numaplace.cli import exits, output, units
+from numaplace.cli import completing, exits, output, units
 from numaplace.cli.bars import left_table, node_bars, page_table
 from numaplace.cli.connect import Json, asks_agent
 from numaplace.cli.examples import examples
@@ -18,8 +18,6 @@ from numaplace.model.views import AgentStatus, Shown
 
 if TYPE_CHECKING:
     from numaplace.client import AgentClient
-
-CGROUP_ROOT = "/sys/fs/cgroup"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -42,7 +40,14 @@ def add_to(app: typer.Typer) -> None:
 def show(
     client: "AgentClient",
     *,
-    target: Annotated[str, typer.Argument(metavar="PID|JOB|CGROUP", help="A pid, a job's name, or a cgroup's path.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="PID|JOB|CGROUP",
+            help="A pid, a job's name, or a cgroup's path.",
+            autocompletion=completing.targets,
+        ),
+    ],
     as_json: Json = False,
 ) -> None:
     """Locate a task's pages now: by node, page size and kind; what is not at home, and what cannot move."""
@@ -69,7 +74,7 @@ def _found(client: "AgentClient", target: str) -> Shown:
 
 def _cgroup(path: str) -> str:
     """A cgroup's path below its mount, as the agent names it."""
-    return path.removeprefix(CGROUP_ROOT).rstrip("/") or "/"
+    return path.removeprefix(completing.CGROUP_ROOT).rstrip("/") or "/"
 
 
 def _pages(shown: Shown, *, ascii_only: bool) -> list[RenderableType]:
@@ -115,7 +120,9 @@ def adopt(
     *,
     job: Annotated[str, typer.Argument(metavar="NAME", help="What to call the job.")],
     pid: Annotated[int | None, typer.Option(min=1, max=1 << 22, help="The root of a process tree.")] = None,
-    cgroup: Annotated[str | None, typer.Option(metavar="PATH", help="A cgroup.")] = None,
+    cgroup: Annotated[
+        str | None, typer.Option(metavar="PATH", help="A cgroup.", autocompletion=completing.cgroups)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Follow a process tree or a cgroup under a name of your choice, from now on."""
@@ -133,7 +140,10 @@ def adopt(
 def release(
     client: "AgentClient",
     *,
-    job: Annotated[str, typer.Argument(metavar="NAME", help="The name it was adopted under.")],
+    job: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="The name it was adopted under.", autocompletion=completing.followed),
+    ],
     as_json: Json = False,
 ) -> None:
     """Stop following what was adopted under a name; its pages stay where they are."""
