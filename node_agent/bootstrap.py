@@ -22,19 +22,22 @@ from node_agent.exits import EXIT_CONFIGURATION, EXIT_DATA, EXIT_FAILED, StartEr
 from node_agent.linux.journal import JournalDamagedError, JournalError, SqliteJournal
 from node_agent.linux.open_mover import OpenMover, open_mover
 from node_agent.linux.sweep import TaskSweep, boot_clock_s, open_tasks
-from node_agent.linux.topology import read_topology
 from node_agent.linux.watchers import WatcherChoice, open_watchers, see_everything
 from node_agent.ports import Mover, Watcher
-from node_agent.rpc.local import About, Hands, LocalService, Located, Publisher
+from node_agent.rpc.hands import About, Hands, Located
+from node_agent.rpc.local import LocalService
 from node_agent.rpc.peers import PeerGate
+from node_agent.rpc.places import Places
+from node_agent.rpc.publisher import Publisher
 from node_agent.rpc.session import Endpoint, SchedulerSession
 from node_agent.rpc.workers import Workers
-from node_agent.runtime.shell import Outlets, Shell
+from node_agent.runtime.shell import HAND_MOVES_MAX, Outlets, Shell
 from node_agent.runtime.sweeping import Sweeping
-from numaplace import __version__
+from numaplace import __version__, wire
 from numaplace.configured import ConfigurationError, TlsPaths
 from numaplace.kernel.errors import ProcessGone
 from numaplace.kernel.files import read_text
+from numaplace.kernel.topology import read_topology
 from numaplace.model.address import is_loopback_host
 from numaplace.model.ids import HostId, JobId
 from numaplace.model.job import ChangeSource
@@ -73,11 +76,14 @@ class Host:
         self.memory.close()
 
 
-def open_host(settings: Configured) -> Host:
-    """Probe this host and open what it offers. Raises ConfigurationError, or OSError of the kernel's files."""
+def open_host(settings: Configured, *, at_once: bool = False) -> Host:
+    """Probe this host and open what it offers; ``at_once`` leaves waiting for the probe to the first move.
+
+    Raises ConfigurationError, or OSError of the kernel's files.
+    """
     rules = settings.rules
     tasks = open_tasks(rules, read_topology, settings.state_dir / "adoptions.json")
-    memory = open_mover(partial(_is_owned, settings.owned_cpusets))
+    memory = open_mover(partial(_is_owned, settings.owned_cpusets), at_once=at_once)
     wanted = settings.watch
     watchers, remarks = open_watchers(
         WatcherChoice(wanted.fanotify, wanted.inotify, wanted.tracefs, execs=rules.by_pattern)
@@ -120,10 +126,18 @@ def _off_the_loop(opening: Callable[[], Host]) -> Host:
         return thread.submit(opening).result()
 
 
-async def run_agent(settings: Configured) -> None:
-    """Run until cancelled. Raises StartError with words for whoever started it."""
+async def run_agent(
+    settings: Configured, say_ready: Callable[[], object] = lambda: None, *, at_once: bool = False
+) -> None:
+    """Run until cancelled. Raises StartError with words for whoever started it.
+
+    Args:
+        settings: what the agent is told.
+        say_ready: called once the agent serves and has looked at the host.
+        at_once: serve without waiting for what the kernel's probe finds; the first move waits for it instead.
+    """
     try:
-        await Agent(settings).run()
+        await Agent(settings, at_once=at_once).run(say_ready)
     except (ConfigurationError, JournalError, OSError) as error:
         raise _explained(error) from error
     except BaseExceptionGroup as group:
@@ -152,7 +166,7 @@ def _known_causes(group: BaseException) -> list[Exception]:
 class Agent:
     """All parts of one agent, joined."""
 
-    def __init__(self, settings: Configured) -> None:
+    def __init__(self, settings: Configured, *, at_once: bool = False) -> None:
         self._settings = settings
         endpoint = endpoint_of(settings)
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -160,13 +174,14 @@ class Agent:
         boot_id = read_text(Path("/proc/sys/kernel/random/boot_id")).strip()
         remembered = self._journal.remember(boot_id)
         policies = remembered.policies or PolicySet(settings.policy)
-        self._host = _off_the_loop(partial(open_host, settings))
+        self._host = _off_the_loop(partial(open_host, settings, at_once=at_once))
         instance = uuid.uuid4().hex[:12]
         limits = Limits(movers_max=settings.movers)
         self._core = AgentCore(instance, replace(remembered, policies=policies), limits)
         self._publisher = Publisher()
         self._local_servers: list[grpc.aio.Server] = []
         self._workers = Workers(os.geteuid())
+        self._places = Places(os.geteuid(), HAND_MOVES_MAX)
         clock = BootClock()
         outlets = Outlets(self._send, self._publisher.publish)
         self._shell = Shell(self._core, self._host.mover, self._journal, clock, outlets)
@@ -174,6 +189,7 @@ class Agent:
         self._sweeping = Sweeping(
             self._host.tasks, self._host.watchers, rhythm, clock, self._shell.put, sees_everything=see_everything
         )
+        self._gate = PeerGate(settings.socket, self._serve_uid)
         hello = Hello(HostId(settings.host), instance, boot_id, agent_version=__version__)
         self._session = SchedulerSession(endpoint, hello, self._shell.put) if endpoint else None
 
@@ -181,7 +197,7 @@ class Agent:
         if self._session is not None:
             self._session.send(report)
 
-    async def run(self) -> None:
+    async def run(self, say_ready: Callable[[], object] = lambda: None) -> None:
         """Run until cancelled."""
         abilities = self._host.abilities
         log.info(
@@ -199,7 +215,10 @@ class Agent:
                 tasks.create_task(self._shell.run(abilities))
                 tasks.create_task(self._sweeping.run())
                 tasks.create_task(self._dial_when_swept())
-                tasks.create_task(PeerGate(self._settings.socket, self._serve_uid).run())
+                tasks.create_task(self._gate.run())
+                await self._gate.listening.wait()
+                await self._sweeping.first_done.wait()
+                say_ready()
         finally:
             for server in self._local_servers:
                 await server.stop(None)
@@ -216,10 +235,13 @@ class Agent:
     async def _serve_uid(self, uid: int, path: Path) -> None:
         """Start the local service of one uid."""
         about = About(self._settings.host, self._settings.scheduler or "")
-        server = grpc.aio.server(maximum_concurrent_rpcs=64)
-        local_pb2_grpc.add_LocalServicer_to_server(
-            LocalService(uid, self._core, self._hands(uid), self._publisher, about), server
+        # What a list of pages may take, and no more: each call of a stranger may have the agent hold so much.
+        options = (("grpc.max_receive_message_length", wire.REQUEST_BYTES_MAX),)
+        server = grpc.aio.server(maximum_concurrent_rpcs=64, options=options)
+        service = LocalService(
+            uid, self._core, self._hands(uid), publisher=self._publisher, places=self._places, about=about
         )
+        local_pb2_grpc.add_LocalServicer_to_server(service, server)
         server.add_insecure_port(f"unix:{path}")
         await server.start()
         # grpc.aio closes and unlinks the socket of a server that nobody holds.
@@ -234,6 +256,9 @@ class Agent:
             locate=partial(self._locate, uid),
             adopt=partial(self._adopt, uid),
             release=partial(self._release, uid),
+            predict=lambda job: self._workers.run(uid, partial(self._host.mover.predict, job)),
+            move=self._shell.move_by_hand,
+            cancel=self._shell.cancel_by_hand,
         )
 
     async def _locate(self, uid: int, processes: tuple[ProcessRef, ...]) -> Located:

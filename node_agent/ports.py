@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from node_agent.core.facts import Hint, Measured, ProcessRef, Remembered, Sweep, TaskFacts
+from numaplace.model.hand import HandMove, Prediction
 from numaplace.model.ids import JobId, MoveId
 from numaplace.model.job import ChangeSource
 from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveProgress
@@ -25,6 +26,10 @@ class Clock(Protocol):
 
 class NotYoursError(Exception):
     """Somebody else adopted this; the words say what."""
+
+
+class NotNowError(Exception):
+    """What was asked for by hand cannot begin now; the words say why, and what to do."""
 
 
 class TaskSource(Protocol):
@@ -83,12 +88,17 @@ class Watcher(Protocol):
 class MoveJob:
     """All that a mover needs to know about one order: whose pages, under which circumstances.
 
-    ``stuck``: addresses' worth of earlier knowledge is the mover's own; the core does not see addresses.
+    ``what``: None for a follow move, all pages home. Else what was asked for by hand: then the order's ``home`` is
+    only the nodes that pages go to and its ``previous_home`` those that they leave (none for PickedPages), for those
+    who watch, and of its policy count the kinds, the budget and ``keep_interleave``. The pages are those of
+    ``task.processes``: exactly one process for PickedPages. The nodes exist, and those that
+    pages go to have memory.
     """
 
     order: MoveOrder
     task: TaskFacts
     topology: Topology
+    what: HandMove | None = None
 
 
 class MoveControl(Protocol):
@@ -124,6 +134,13 @@ class Mover(Protocol):
 
     def move(self, job: MoveJob, control: MoveControl) -> MoveOutcome:
         """Carry the order out. Never raises for what the kernel or the job does: that is an outcome."""
+        ...
+
+    def predict(self, job: MoveJob) -> Prediction:
+        """What :meth:`move` would do with the same job now: measured, nothing moved.
+
+        Raises KernelCallError where the pages may not be looked at.
+        """
         ...
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
+from numaplace.model.hand import HandMove, PickedPages, Prediction, Transfer
 from numaplace.model.ids import CpuId, Cpus, HostId, JobId, MoveId, NodeId, Nodes, TaskId
 from numaplace.model.job import Actor, ChangeSource, Home, HomeChange, MemoryPolicy, Task
 from numaplace.model.move import (
@@ -303,3 +304,11 @@ statuses = st.builds(
 )
 shown = st.builds(Shown, tasks, shares, lefts)
 local_events: st.SearchStrategy[LocalEvent] = st.one_of(orders, progresses, outcomes, home_changes)
+picked = st.lists(st.tuples(st.integers(0, (1 << 63) - 1), node_ids), min_size=1, max_size=5)
+picked_pages = st.builds(
+    lambda pages, shared: PickedPages(tuple(p for p, _ in pages), tuple(n for _, n in pages), shared=shared),
+    picked,
+    st.booleans(),
+)
+hand_moves: st.SearchStrategy[HandMove] = st.one_of(st.builds(Transfer, some_nodes, some_nodes), picked_pages)
+predictions = st.builds(Prediction, sizes, seconds, seconds, lefts, st.none() | st.sampled_from(Strategy), texts)

@@ -57,11 +57,17 @@ class _Before:
 
 @dataclass(slots=True)
 class Ledger:
-    """Bytes moved and left, and the residency that follows from them while the move runs."""
+    """Bytes moved and left, and the residency that follows from them while the move runs.
+
+    ``left`` is of the pass under way, ``settled`` of the legs that are closed. ``todo_bytes``: all that there is to
+    move, what has moved included, as far as it is known.
+    """
 
     cells: dict[Cell, int]
     moved_bytes: int = 0
+    todo_bytes: int = 0
     left: dict[LeftReason, int] = field(default_factory=dict)
+    settled: dict[LeftReason, int] = field(default_factory=dict)
     _vanished_bytes: int = 0
     _before: _Before = _Before()
 
@@ -70,6 +76,11 @@ class Ledger:
         self._before = _Before(sum(self.left.values()), self.moved_bytes, self.vanished_bytes)
         self._vanished_bytes = 0
         self.left.clear()
+
+    @property
+    def vanished_in_pass(self) -> int:
+        """What vanished in the pass under way."""
+        return self._vanished_bytes
 
     @property
     def vanished_bytes(self) -> int:
@@ -98,8 +109,18 @@ class Ledger:
         """Where the pages are by this account."""
         return Residency({cell: size for cell, size in self.cells.items() if size})
 
-    def final(self, remote_bytes: int, *, whole: bool = True) -> dict[LeftReason, int]:
-        """What is left in the end, given what a last measurement found away from home.
+    def left_so_far(self) -> dict[LeftReason, int]:
+        """What is left by the legs that are closed and by the pass under way."""
+        return _sum(self.settled, self.left)
+
+    def close_leg(self, away_bytes: int, *, whole: bool = True) -> None:
+        """This leg is over: what is left of it is settled. See `final`."""
+        self.settled = _sum(self.settled, self.final(away_bytes, whole=whole))
+        self.left.clear()
+        self._vanished_bytes, self._before = 0, _Before(0, self.moved_bytes, 0)
+
+    def final(self, away_bytes: int, *, whole: bool = True) -> dict[LeftReason, int]:
+        """What is left of a leg in the end, given what a last measurement found that should have gone.
 
         After ``whole`` passes what is still away and has no reason was met, so it may be what was taken for vanished.
         After a part of one it is mostly what was never met.
@@ -108,13 +129,17 @@ class Ledger:
         since.
         """
         left = dict(self.left)
-        unexplained = max(0, remote_bytes - sum(left.values()))
+        unexplained = max(0, away_bytes - sum(left.values()))
         if unexplained:
             left[LeftReason.NOT_REACHED] = left.get(LeftReason.NOT_REACHED, 0) + unexplained
         vanished = self.vanished_bytes - (unexplained if whole else 0)
         if vanished > 0:
             left[LeftReason.VANISHED] = vanished
         return left
+
+
+def _sum(one: Mapping[LeftReason, int], other: Mapping[LeftReason, int]) -> dict[LeftReason, int]:
+    return {reason: one.get(reason, 0) + other.get(reason, 0) for reason in [*one, *(other.keys() - one.keys())]}
 
 
 def growth(before: MigrationCounters, after: MigrationCounters) -> MigrationCounters:

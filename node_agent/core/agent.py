@@ -3,6 +3,7 @@
 Rules it keeps:
 - An order is accepted once by its id, ends once, and its outcome is repeated until acknowledged.
 - A task is moved by one mover at a time, and only towards the home it has now: a newer home ends the move.
+- A move by hand is neither: it starts at once or is refused, and where it works no order does (core.by_hand).
 - Without a session, after a short grace, the agent follows by the last policies it was given and reports later.
 
 The shell opens a session only after the first sweep, so a snapshot is always the truth.
@@ -15,12 +16,15 @@ import heapq
 from collections.abc import Iterator
 from math import inf
 
+from node_agent.core.at_work import AtWork
+from node_agent.core.by_hand import HandMoves
 from node_agent.core.desk import Desk, Limits
 from node_agent.core.detector import Detector, TaskAppeared
 from node_agent.core.events import (
     AbilitiesKnown,
     Do,
     Event,
+    HandMoveAsked,
     JournalPolicies,
     LoadMeasured,
     MeasurePages,
@@ -39,6 +43,7 @@ from node_agent.core.events import (
 )
 from node_agent.core.facts import Measured, Remembered
 from node_agent.core.followed import Followed, Surroundings
+from node_agent.core.history import History
 from node_agent.core.orders import Orders
 from numaplace.model.ids import ALONE_PREFIX, MoveId, TaskId
 from numaplace.model.job import HomeChange
@@ -87,7 +92,10 @@ class AgentCore:
         self._detector = Detector()
         self.orders = Orders()
         self.orders.recall(self._remembered.finished, self._remembered.outcomes)
-        self._desk = Desk(self.orders, self._limits, self.tasks.get)
+        self.history = History(self._owner_uid, (*self._remembered.finished, *self._remembered.outcomes))
+        self._at_work = AtWork()
+        self._desk = Desk(self.orders, self._limits, self.tasks.get, self._at_work, self.history)
+        self.by_hand = HandMoves(self._at_work, self.history, self.orders, self.tasks)
 
     def handle(self, event: Event, now_s: float) -> list[Do]:
         """Take in one event at one time (boot-time seconds); returns what is to be done, in order."""
@@ -120,13 +128,28 @@ class AgentCore:
                 self._begin_alone(now_s)
             case Told(instruction):
                 yield from self._obey(instruction, now_s)
-            case MoverProgressed(progress):
-                yield Send(progress)
-                yield Publish(progress)
-            case MoverEnded(outcome):
-                yield from self._end_move(outcome, now_s)
+            case HandMoveAsked() | MoverProgressed() | MoverEnded():
+                yield from self._take_move(event, now_s)
             case Woke():
                 self._wake_s = None
+
+    def _take_move(self, event: HandMoveAsked | MoverProgressed | MoverEnded, now_s: float) -> Iterator[Do]:
+        by_hand = self.by_hand.running
+        match event:
+            case HandMoveAsked():
+                yield from self.by_hand.take(event, self.topology)
+            case MoverProgressed(progress) if progress.move in by_hand:
+                yield Publish(progress, by_hand[progress.move].task.uid)
+            case MoverProgressed(progress):
+                yield Send(progress)
+                yield Publish(progress, self._desk.owner_uid(progress.move))
+            case MoverEnded(outcome) if outcome.move in by_hand:
+                yield from self.by_hand.ended(outcome, now_s)
+            case MoverEnded(outcome):
+                yield from self._end_move(outcome, now_s)
+
+    def _owner_uid(self, task: TaskId) -> int:
+        return self.tasks[task].facts.uid if task in self.tasks else 0
 
     def _take_sweep(self, event: Swept, now_s: float) -> Iterator[Do]:
         rebuilt = event.sweep.topology != self.topology
@@ -149,7 +172,7 @@ class AgentCore:
                 case HomeChange():
                     self.tasks[seen.task].change(seen, now_s)
                     yield Send(seen)
-                    yield Publish(seen)
+                    yield Publish(seen, self._owner_uid(seen.task))
                     yield from self._desk.home_changed(self.tasks[seen.task])
                 case TaskGone(task):
                     del self.tasks[task]
@@ -225,7 +248,8 @@ class AgentCore:
             yield MeasurePages(task.facts.id, task.facts.processes)
 
     def _may_measure(self, task: Followed) -> bool:
-        return task.facts.id not in self._measuring and self.orders.active(task.facts.id) is None
+        moving = self.orders.active(task.facts.id) or self._at_work.on(task.facts.processes)
+        return task.facts.id not in self._measuring and moving is None
 
     def _wake(self, now_s: float) -> Iterator[Do]:
         """Ask to be woken for what only time can bring, if that is another time than was asked for before."""

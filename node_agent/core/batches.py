@@ -57,12 +57,12 @@ def fresh_status(count: int) -> Ints:
     return np.full(count, UNWRITTEN, np.int32)
 
 
-def misplaced(pages: Pages, home: Nodes) -> Mask:
-    """Which pages lie on a known node outside home."""
-    away = pages.nodes >= 0
-    for node in home:
-        away &= pages.nodes != node
-    return away
+def lying_on(pages: Pages, nodes: Nodes) -> Mask:
+    """Which pages lie on these nodes."""
+    there = np.zeros(len(pages), np.bool_)
+    for node in nodes:
+        there |= pages.nodes == node
+    return there
 
 
 def assign_targets(nodes: Ints, sizes: Sizes, routes: Routes) -> Ints:

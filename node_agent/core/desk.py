@@ -8,6 +8,7 @@ orders, which nobody may ever ask for, the oldest are forgotten.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from node_agent.core.at_work import AtWork
 from node_agent.core.events import (
     CancelMover,
     Do,
@@ -19,6 +20,7 @@ from node_agent.core.events import (
     StartMover,
 )
 from node_agent.core.followed import Followed
+from node_agent.core.history import History
 from node_agent.core.orders import Orders
 from numaplace.model.ids import ALONE_PREFIX, MoveId, TaskId
 from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveState
@@ -46,10 +48,20 @@ class Limits:
 class Desk:
     """Orders and the rules around them; ``task`` looks up a followed task by its id."""
 
-    def __init__(self, orders: Orders, limits: Limits, task: Callable[[TaskId], Followed | None]) -> None:
+    def __init__(
+        self,
+        orders: Orders,
+        limits: Limits,
+        task: Callable[[TaskId], Followed | None],
+        at_work: AtWork,
+        history: History,
+    ) -> None:
         self.orders = orders
         self._limits = limits
         self._task = task
+        self._at_work = at_work
+        self._history = history
+        self._owners: dict[MoveId, int] = {}
 
     def take(self, order: MoveOrder, *, can_move: bool) -> Iterator[Do]:
         """An order came in: accept it, turn it down, or answer a repeated one as before.
@@ -91,20 +103,29 @@ class Desk:
         yield Send(outcome)
 
     def _accept(self, order: MoveOrder) -> Iterator[Do]:
-        self.orders.accept(order)
+        self._open(order)
         yield JournalAccept(order)
         yield Send(MoveAccepted(order.id))
-        yield Publish(order)
+        yield Publish(order, self.owner_uid(order.id))
         for older in self.orders.of_task(order.task):
             if older.id != order.id:
                 yield from self.end_early(older, f"superseded: by {order.id}")
+
+    def _open(self, order: MoveOrder) -> None:
+        self.orders.accept(order)
+        task = self._task(order.task)
+        self._owners[order.id] = task.facts.uid if task else 0
+
+    def owner_uid(self, move: MoveId) -> int:
+        """Whose task an open order is about, also when the task is gone; 0 for any other."""
+        return self._owners.get(move, 0)
 
     def resume(self, orders: Iterable[MoveOrder], *, same_boot: bool) -> Iterator[Do]:
         """Orders that an earlier run accepted: go on where that still makes sense, else say how they ended."""
         orders = tuple(orders)
         newest = {order.task: order.id for order in orders}
         for order in orders:
-            self.orders.accept(order)
+            self._open(order)
             task = self._task(order.task)
             if not same_boot:
                 yield from self._close(order, MoveState.FAILED, "the host was rebooted before the move ended")
@@ -160,6 +181,7 @@ class Desk:
     def ended(self, outcome: MoveOutcome) -> Iterator[Do]:
         """A mover is done."""
         self.orders.end(outcome)
+        self._at_work.end(outcome.move)
         yield from self._publish_end(outcome)
 
     def _close(self, order: MoveOrder, state: MoveState, words: str) -> Iterator[Do]:
@@ -175,7 +197,9 @@ class Desk:
     def _publish_end(self, outcome: MoveOutcome) -> Iterator[Do]:
         yield JournalFinish(outcome)
         yield Send(outcome)
-        yield Publish(outcome)
+        uid = self._owners.pop(outcome.move, 0)
+        self._history.add(outcome, uid)
+        yield Publish(outcome, uid)
         if outcome.move.startswith(ALONE_PREFIX):
             yield from self._forget_own()
 
@@ -190,12 +214,15 @@ class Desk:
             yield JournalAcknowledge(move)
 
     def start_waiting(self, topology: Topology) -> Iterator[Do]:
-        """Start what may start now."""
+        """Start what may start now; where another mover still has some of the task's processes, it waits for that."""
         for order in self.orders.startable(self._limits.movers_max):
             task = self._task(order.task)
             if task is None:
                 raise AssertionError(f"{order.id} waits for {order.task}, which is gone")
+            if self._at_work.on(task.facts.processes) is not None:
+                continue
             self.orders.start(order.id)
+            self._at_work.begin(order.id, task.facts.processes)
             yield StartMover(order, task.facts, topology)
 
 

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from node_agent.core.facts import Hint, Measured, ProcessRef, Sweep, TaskFacts
+from numaplace.model.hand import HandMove
 from numaplace.model.ids import MoveId, TaskId
 from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveProgress
 from numaplace.model.session import Abilities, HostLoad, Instruction, PolicySet, Report
 from numaplace.model.topology import Topology
+from numaplace.model.views import LocalEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +88,22 @@ class MoverEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class HandMoveAsked:
+    """Somebody of this host, who may, asks for a move by hand: of these processes, at once or not at all."""
+
+    order: MoveOrder
+    task: TaskFacts
+    what: HandMove
+
+
+@dataclass(frozen=True, slots=True)
 class Woke:
     """The time asked for by WakeAt has come."""
 
 
 Event = (
     Swept | PagesMeasured | MeasuringFailed | LoadMeasured | AbilitiesKnown | SessionOpened | SessionClosed | Told
-    | MoverProgressed | MoverEnded | Woke
+    | MoverProgressed | MoverEnded | HandMoveAsked | Woke
 )  # fmt: skip
 
 
@@ -133,11 +144,20 @@ class JournalPolicies:
 
 @dataclass(frozen=True, slots=True)
 class StartMover:
-    """Move the pages, on a worker thread."""
+    """Move the pages, on a worker thread; ``what`` is None for a follow move, all pages home."""
 
     order: MoveOrder
     task: TaskFacts
     topology: Topology
+    what: HandMove | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseByHand:
+    """Tell whoever asked for this move by hand that it cannot be now, and why."""
+
+    move: MoveId
+    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +185,13 @@ class WakeAt:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Tell local watchers (the command line, the demo)."""
+    """Tell local watchers (the command line, the demo); ``uid`` owns what it is about, and others do not see it."""
 
-    what: Report | MoveOrder
+    what: LocalEvent
+    uid: int
 
 
 Do = (
     Send | JournalAccept | JournalFinish | JournalAcknowledge | JournalPolicies | StartMover | CancelMover
-    | MeasurePages | WakeAt | Publish
+    | RefuseByHand | MeasurePages | WakeAt | Publish
 )  # fmt: skip

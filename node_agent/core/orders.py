@@ -185,7 +185,7 @@ class Orders:
         return None if move is None else self._open[move].order
 
     def startable(self, movers_max: int) -> Iterator[MoveOrder]:
-        """Orders that may start now, oldest first; start or end each before asking for the next."""
+        """Orders that may start now, oldest first; start, end or pass over each before asking for the next."""
         if len(self._active) >= movers_max:
             return
         for move in tuple(self._waiting):

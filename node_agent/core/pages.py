@@ -23,6 +23,7 @@ Ints = NDArray[np.int32]
 Sizes = NDArray[np.int64]
 Flags = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+Positions = NDArray[np.intp]
 
 UNKNOWN_NODE = -1
 """A frame that belongs to no node's memory: a device's, or a hole's."""
@@ -115,8 +116,8 @@ class Pages:
             return min(len(self.sizes), room_bytes // int(self.sizes[0]))
         return int(np.searchsorted(np.cumsum(self.sizes), room_bytes, side="right"))
 
-    def where(self, mask: "Mask | slice") -> "Pages":
-        """The pages that the mask or the slice selects."""
+    def where(self, mask: "Mask | slice | Positions") -> "Pages":
+        """The pages that the mask or the slice selects, or those at these positions."""
         return Pages(
             self.addresses[mask],
             self.nodes[mask],

@@ -24,13 +24,16 @@ class KernelTraits:
 
     ``migrate_holds_lock``: an mmap() waits for the whole of a `migrate_pages` call. ``migrate_bytes_per_s``: how fast
     that call is; None if never tried. ``threads_pay``: how many threads in `move_pages` are fastest. ``fixed_ms``:
-    what a `move_pages` call takes that has next to nothing to move.
+    what a `move_pages` call takes that has next to nothing to move. ``base_bytes_per_s`` and ``huge_bytes_per_s``: how
+    fast a single one of so many threads is with either size of page; None if never tried.
     """
 
     migrate_holds_lock: bool = False
     migrate_bytes_per_s: float | None = None
     threads_pay: int = 1
     fixed_ms: float = 0.0
+    base_bytes_per_s: float | None = None
+    huge_bytes_per_s: float | None = None
 
     @property
     def unmaps_one_by_one(self) -> bool:
@@ -45,12 +48,15 @@ class KernelTraits:
 class Situation:
     """What is to be moved, as far as it is known before: ``residency`` is None if it was never measured.
 
+    ``sources``: the nodes whose pages are to leave for ``home``.
+
     ``kernel_moves``: the kernel moves pages at a write to this task's cpuset.mems. ``selective``: some pages are to
     stay by policy. ``room_bytes``: what the targets can take above the headroom.
     """
 
     home: Nodes
     previous_home: Nodes
+    sources: Nodes
     mems: Nodes
     routes: Routes
     residency: Residency | None = None
@@ -101,9 +107,14 @@ STALL_MARGIN = 1.5
 """A predicted stall is taken this much longer: the probe's pages were fresh and nobody else was moving."""
 
 
+def threads_for(kernel: KernelTraits, budget: Budget) -> int:
+    """How many threads to move pages with: a move that is to be slow needs one."""
+    return 1 if budget.pace_bytes_per_s is not None else kernel.threads_pay
+
+
 def choose(kernel: KernelTraits, situation: Situation, budget: Budget) -> Choice:
     """The strategy for one order."""
-    threads = 1 if budget.pace_bytes_per_s is not None else kernel.threads_pay
+    threads = threads_for(kernel, budget)
     if situation.owns_cpuset and situation.mems != situation.home:
         return Choice(Strategy.CPUSET_HANDOVER, "the cpuset is ours: its mems go along with the pages", threads)
     if situation.kernel_moves and situation.mems == situation.home and situation.previous_home != situation.home:
@@ -122,12 +133,12 @@ def _whole_process(kernel: KernelTraits, situation: Situation, budget: Budget) -
         return None
     if budget.pace_bytes_per_s is not None or situation.selective or _several_targets(situation.routes):
         return None
-    remote = residency.remote_bytes(situation.home)
-    if situation.room_bytes is not None and remote > situation.room_bytes:
+    away = residency.bytes_on(situation.sources)
+    if situation.room_bytes is not None and away > situation.room_bytes:
         return None
-    if 2 * _remote_huge(residency, situation.home) > remote:
+    if 2 * _huge_on(residency, situation.sources) > away:
         return None
-    stall_ms = 1000 * STALL_MARGIN * remote / rate
+    stall_ms = 1000 * STALL_MARGIN * away / rate
     if stall_ms > budget.stall_ms_max:
         return None
     return (
@@ -140,10 +151,8 @@ def _several_targets(routes: Routes) -> bool:
     return any(len(shares) > 1 for shares in routes.values())
 
 
-def _remote_huge(residency: Residency, home: Nodes) -> int:
-    return sum(
-        size for cell, size in residency.cells.items() if cell.node not in home and cell.size is not PageSize.BASE
-    )
+def _huge_on(residency: Residency, nodes: Nodes) -> int:
+    return sum(size for cell, size in residency.cells.items() if cell.node in nodes and cell.size is not PageSize.BASE)
 
 
 def _why_batches(kernel: KernelTraits, situation: Situation, threads: int) -> str:

@@ -47,8 +47,16 @@ class Cancelled(Exception):  # noqa: N818 - not an error: the order ended early
 
 
 @dataclass(slots=True)
+class Spent:
+    """What moved in calls of one size of page, and the time that they took, each for itself."""
+
+    moved_bytes: int = 0
+    call_ms: float = 0.0
+
+
+@dataclass(slots=True)
 class Tally:
-    """What the calls of a move came to."""
+    """What the calls of a move came to, through all of its legs."""
 
     calls: int = 0
     call_ms_max: float = 0.0
@@ -56,6 +64,8 @@ class Tally:
     first_page_s: float | None = None
     split_seen: bool = False
     gone: set[ProcessRef] = field(default_factory=set)
+    base: Spent = field(default_factory=Spent)
+    huge: Spent = field(default_factory=Spent)
 
 
 class Courier:
@@ -68,6 +78,7 @@ class Courier:
         *,
         memories: Mapping[ProcessRef, ProcessMemory],
         ledger: Ledger,
+        tally: Tally,
         guard: RoomGuard,
         stuck: StuckPages,
         budget: Budget,
@@ -79,6 +90,8 @@ class Courier:
     ) -> None:
         """``between`` is called between calls: it reports progress and returns the reason to end early, or None.
 
+        ``ledger`` and ``tally`` are those of the whole move, of which this may be one leg.
+
         ``threads``: how many calls ``hands`` make at once; ``fixed_ms``: what a call takes without any pages;
         ``splits_before``: huge pages split on this host until now.
         """
@@ -89,7 +102,7 @@ class Courier:
         ahead = AHEAD_MAX if budget.pace_bytes_per_s is None else 0
         self._calls_max, self._splits_before, self._next_start_s = threads + ahead, splits_before, 0.0
         self._fixed_ms = fixed_ms
-        self.tally = Tally()
+        self.tally = tally
         self._pace = first_pace(budget.pace_bytes_per_s, host.base_bytes)
         self._felt = host.felt(task)
         self._todo: deque[tuple[Run, int]] = deque()
@@ -139,7 +152,7 @@ class Courier:
             self._todo.appendleft((run, resends))
 
     def _place(self, run: Run) -> tuple[Run | None, Run | None]:
-        """The part of a batch that has room somewhere at home, and the rest of it; what has none stays."""
+        """The part of a batch that has room somewhere among the targets, and the rest of it; what has none stays."""
         if run.process not in self._memories or run.process in self.tally.gone:
             self._leave_all(run, LeftReason.VANISHED)
             return None, None
@@ -232,7 +245,11 @@ class Courier:
         moved = answer.verdicts == Verdict.MOVED
         if moved.any() and tally.first_page_s is None:
             tally.first_page_s = answer.ended_s
+        before_bytes = self._ledger.moved_bytes
         self._book_moved(run, moved)
+        spent = tally.base if run.size is PageSize.BASE else tally.huge
+        spent.moved_bytes += self._ledger.moved_bytes - before_bytes
+        spent.call_ms += answer.call_ms
         self._see_splits(run)
         self._adapt(pages_ms, answer)
         return self._book_left(answer)

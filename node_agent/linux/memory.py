@@ -79,6 +79,10 @@ class ProcessMemory(Protocol):
         """move_pages(2) without nodes: where each page is, or a negated errno."""
         ...
 
+    def present(self, addresses: Addresses) -> Mask:
+        """At which of these addresses a page is mapped, be it the kernel's page of zeros."""
+        ...
+
     def reveal(self, addresses: Addresses) -> Mask:
         """Which of these pages are present although move_pages(2) does not find them, and are found from now on.
 

@@ -12,15 +12,20 @@ from dataclasses import replace
 
 from node_agent.core.accounting import LASTING
 from node_agent.core.facts import Measured, ProcessRef
+from node_agent.core.forecast import learned, speeds_of
 from node_agent.core.strategy import KernelTraits
 from node_agent.linux.attribution import Attribution, NoAttribution
+from node_agent.linux.courier import Tally
 from node_agent.linux.crew import Crew
 from node_agent.linux.memory import HostMemory
 from node_agent.linux.one_move import OneMove
 from node_agent.linux.pins import StuckPages
+from node_agent.linux.rehearsal import Rehearsal
 from node_agent.linux.residency import PROCESSES_OPEN_MAX, measure
+from node_agent.linux.underway import Means
 from node_agent.ports import MoveControl, MoveJob
 from numaplace.kernel.errors import Denied, ProcessGone
+from numaplace.model.hand import Prediction
 from numaplace.model.ids import NodeId
 from numaplace.model.move import LeftReason, MoveOutcome, MoveState
 from numaplace.model.session import Abilities, HostLoad
@@ -60,6 +65,7 @@ class MemoryMover:
         self._lock = threading.Lock()
         self._measured: dict[frozenset[ProcessRef], Measured] = {}
         self._ours_pages = 0
+        self._learned: tuple[float | None, float | None] = (None, None)
         self._last_load: tuple[float, int, int] | None = None
 
     def measure(self, processes: Sequence[ProcessRef]) -> Measured:
@@ -100,25 +106,38 @@ class MemoryMover:
         """Carry the order out."""
         with self._lock:
             known = self._measured.get(frozenset(job.task.processes))
-        one = OneMove(
-            self._host,
-            self._stuck,
-            job,
-            control,
-            traits=self._traits(),
-            known=known,
-            owns_cpuset=self._owns_cpuset(job.task.cgroup),
-            attribution=self._attribution,
-            crew=self._crew,
-            moved_pages=self._count_ours,
-        )
+        one = OneMove(self._means(), job, control, known=known, owns_cpuset=self._owns_cpuset(job.task.cgroup))
         outcome, measured = one.carry_out()
         outcome = self._with_the_rest(outcome, job.task.processes)
         if measured is not None:
             self._keep(job.task.processes, measured)
-            lasting = {reason: size for reason, size in outcome.left.items() if reason in LASTING}
-            self._stuck.settle(job.task.processes, lasting, self._host.now_s())
+            if job.what is None:
+                # What stays of a move by hand is not what keeps a task from home.
+                lasting = {reason: size for reason, size in outcome.left.items() if reason in LASTING}
+                self._stuck.settle(job.task.processes, lasting, self._host.now_s())
+        if job.order.policy.budget.pace_bytes_per_s is None:
+            self._learn(one.tally)
         return outcome
+
+    def predict(self, job: MoveJob) -> Prediction:
+        """What `move` would do with the same job now; see `node_agent.linux.rehearsal`."""
+        with self._lock:
+            known = self._measured.get(frozenset(job.task.processes))
+            base, huge = self._learned
+        means = self._means()
+        owns_cpuset = self._owns_cpuset(job.task.cgroup)
+        return Rehearsal(means, job, speeds_of(means.traits, base, huge), known, owns_cpuset=owns_cpuset).prediction()
+
+    def _means(self) -> Means:
+        return Means(self._host, self._stuck, self._traits(), self._crew, self._attribution, self._count_ours)
+
+    def _learn(self, tally: Tally) -> None:
+        with self._lock:
+            base, huge = self._learned
+            self._learned = (
+                learned(base, tally.base.moved_bytes, tally.base.call_ms),
+                learned(huge, tally.huge.moved_bytes, tally.huge.call_ms),
+            )
 
     def close(self) -> None:
         """Let the threads end, after the calls under way."""

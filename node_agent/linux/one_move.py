@@ -1,371 +1,146 @@
 """One order from its first page to its outcome.
 
-The strategy's own first step (a whole-process call, the cpuset widened, or a wait for the kernel), then passes of
-batches until next to nothing is left that could move, then the account. The last word on what moved has a measurement
-of the task after the last call.
+The legs of the order, one after the other, and then the account. The last word on what moved has a measurement of the
+task after the last call. A leg is closed before the next one begins, which may bring pages to the nodes that it left.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from node_agent.core.accounting import Ledger, final_state, growth, in_words, new_pages_in_words
 from node_agent.core.facts import Measured
-from node_agent.core.strategy import Choice, KernelTraits, Place, place
-from node_agent.linux.attribution import Attribution
-from node_agent.linux.courier import Cancelled, Courier, Tally
-from node_agent.linux.crew import Crew
-from node_agent.linux.memory import CpusetHandle, HostMemory
-from node_agent.linux.pins import StuckPages
-from node_agent.linux.plan import Plan, make_plan
-from node_agent.linux.residency import View, dominant_policy, look_again, measured_of, open_task, residency_of
-from node_agent.linux.room import RoomGuard
-from node_agent.linux.walk import Walk
+from node_agent.core.legs import NOTHING_TO_MOVE, leg_in_words, legs_of, refusal, sources_of
+from node_agent.linux.account import Account, Counters
+from node_agent.linux.courier import Tally
+from node_agent.linux.handover import CpusetHandover
+from node_agent.linux.leg_run import LegRun
+from node_agent.linux.picked import nothing_mapped
+from node_agent.linux.plan import known_enough
+from node_agent.linux.progress import Progress
+from node_agent.linux.residency import View, open_task, residency_of
+from node_agent.linux.underway import Means, UnderWay
 from node_agent.ports import MoveControl, MoveJob
-from numaplace.kernel.errors import KernelCallError, ProcessGone, TargetFull
-from numaplace.model.ids import Nodes
-from numaplace.model.move import (
-    CounterAccount,
-    LeftReason,
-    MigrationCounters,
-    MoveOutcome,
-    MoveProgress,
-    MoveState,
-    Strategy,
-)
+from numaplace.kernel.errors import ProcessGone
+from numaplace.model.hand import PickedPages
+from numaplace.model.move import MoveOutcome
 from numaplace.model.residency import Residency
-
-PASSES_MAX = 4
-REST_BYTES = 1 << 20
-REST_SHARE = 0.002
-"""So little is not worth another pass: a running job always has some pages in flight."""
-REPORT_S = 0.25
-FIRST_REPORT_S = 0.5
-"""Nothing has moved yet: the first pages come before words about them."""
-KERNEL_WAIT_S = 2.0
-KERNEL_LOOK_S = 0.05
-MEASURE_FIRST_STALL_MS = 200.0
-"""A policy that allows less stall never gets a whole-process call, so nothing need be known to choose."""
+from numaplace.model.route import Leg
 
 
 class OneMove:
     """Carries out one order; used once."""
 
     def __init__(
-        self,
-        host: HostMemory,
-        stuck: StuckPages,
-        job: MoveJob,
-        control: MoveControl,
-        *,
-        traits: KernelTraits,
-        known: Measured | None,
-        owns_cpuset: bool,
-        attribution: Attribution,
-        crew: Crew,
-        moved_pages: Callable[[int], None],
+        self, means: Means, job: MoveJob, control: MoveControl, *, known: Measured | None, owns_cpuset: bool
     ) -> None:
-        """``known`` is the task as last measured; ``moved_pages`` is told how many base pages went, as they go."""
-        self._host, self._stuck, self._job, self._control = host, stuck, job, control
-        self._order, self._task = job.order, job.task
-        self._traits, self._known = traits, known
-        self._attribution, self._crew = attribution, crew
-        self._cpuset: CpusetHandle | None = host.cpuset_of(job.task) if owns_cpuset else None
-        self._moved_pages = moved_pages
-        nodes = sorted(job.order.home & job.topology.with_memory)
-        self._guard = RoomGuard(host, nodes, job.order.policy.budget.headroom_bytes)
-        self._ledger = Ledger({})
-        self._views: Sequence[View] = ()
-        self._todo_bytes = 0
-        self._began_s = self._reported_s = host.now_s()
-        self._counted_bytes = self._reported_bytes = 0
-        self._stall_ms = 0.0
-        self._last: Residency | None = None
-        self._notes: list[str] = []
+        """``known`` is the task as last measured; ``owns_cpuset``: whether a follow move hands its cpuset over."""
+        self._means, self._host, self._job = means, means.host, job
+        self._began_s = means.host.now_s()
+        self._legs = legs_of(job.order, job.what, job.topology)
+        self._state = UnderWay(known)
+        cpuset = means.host.cpuset_of(job.task) if owns_cpuset and job.what is None else None
+        self._handover = CpusetHandover(means.host, cpuset, job.order.home, job.task.mems)
+        self._begun: list[LegRun] = []
+        self._progress = Progress(
+            means.host, job.order.id, self._state.ledger, control, moved_pages=means.moved_pages, know=self._look_first
+        )
+
+    @property
+    def tally(self) -> Tally:
+        """What the calls came to."""
+        return self._state.tally
 
     def carry_out(self) -> tuple[MoveOutcome, Measured | None]:
-        """Do it; also returns how the task was measured afterwards, None if nobody was there."""
-        self._attribution.enrol()
-        counters = _Counters(self._host, self._attribution)
-        with open_task(self._host, self._task.processes) as (views, denied):
-            self._views = views
+        """Do it; also returns how the task was measured afterwards, None if nobody was there or nothing was tried."""
+        self._means.attribution.enrol()
+        counters = Counters(self._host, self._means.attribution)
+        account = Account(self._host, self._job, counters, self._began_s)
+        refused = refusal(self._job.what, self._job.task, self._job.topology)
+        if refused is not None:
+            return account.refused(refused), None
+        with open_task(self._host, self._job.task.processes) as (views, denied):
             if not views:
-                return self._nobody(counters.account(), denied=denied), None
-            mems, widened = self._widen()
-            self._know()
-            plan = self._plan(mems)
-            courier = Courier(
-                self._host,
-                self._task,
-                memories={view.memory.ref: view.memory for view in views},
-                ledger=self._ledger,
-                guard=self._guard,
-                stuck=self._stuck,
-                budget=self._order.policy.budget,
-                hands=self._crew.hands(self._place(plan.targets), plan.choice.threads),
-                threads=plan.choice.threads,
-                fixed_ms=self._traits.fixed_ms,
-                splits_before=counters.before.thp_migration_split,
-                between=self._between,
-            )
-            cancelled = self._run(plan, courier)
-            if widened and cancelled is None:
-                self._narrow()
-            elif widened:
-                self._notes.append("cpuset.mems still allows the old nodes, as the move ended early")
-            measured = self._measure(cancelled)
+                return account.nobody(self._away_before(), denied=denied), None
+            refused = nothing_mapped(self._job.what, views)
+            if refused is not None:
+                return account.refused(refused), None
+            self._state.views = views
+            cancelled = self._all_legs(counters)
+            measured = self._state.measured(self._host)
+            self._close(measured.residency, cancelled)
+            self._progress.between()
+            self._state.notes += self._handover.notes
             if denied:
-                self._notes.append("some processes are not ours to move (CAP_SYS_PTRACE)")
-            return self._outcome(plan, courier.tally, measured, cancelled, counters.account()), measured
+                self._state.notes.append("some processes are not ours to move (CAP_SYS_PTRACE)")
+            return account.closed(self._state, measured, cancelled, self._handover.mems()), measured
 
-    def _run(self, plan: Plan, courier: Courier) -> str | None:
-        """The strategy's first step and the passes; returns why it ended early, or None."""
-        try:
-            with courier:
-                if plan.choice.strategy is Strategy.MIGRATE_PAGES:
-                    self._migrate_whole(plan, courier.tally)
-                elif plan.choice.strategy is Strategy.VERIFY_AND_FINISH:
-                    self._wait_for_kernel()
-                self._passes(plan, courier)
-        except Cancelled as cancelled:
-            return str(cancelled)
-        return None
-
-    def _passes(self, plan: Plan, courier: Courier) -> None:
-        for _ in range(PASSES_MAX):
-            before_bytes = self._ledger.moved_bytes
-            self._ledger.begin_pass()
-            courier.send(Walk(self._host, self._views, plan.wish, self._ledger, self._stuck).runs())
-            self._views = look_again(self._views)
-            residency = residency_of(self._host, self._views)
-            self._ledger.cells = dict(residency.cells)
-            self._last = residency
-            if self._ledger.moved_bytes == before_bytes or not self._worth_another(residency):
+    def _all_legs(self, counters: Counters) -> str | None:
+        """Go them all; returns why that ended early, or None."""
+        mems = self._handover.widen()
+        self._know()
+        if not self._legs:
+            self._state.notes.append(NOTHING_TO_MOVE)
+        cancelled = None
+        for leg in self._legs:
+            for before in self._begun[-1:]:
+                before.close(self._state.residency(self._host), whole=True)
+            self._begun.append(LegRun(self._means, self._job, leg, self._state, mems, owns_cpuset=self._handover.ours))
+            cancelled = self._begun[-1].carry_out(self._progress.between, counters.before.thp_migration_split)
+            if cancelled is not None:
                 break
+        self._narrow(cancelled)
+        return cancelled
 
-    def _measure(self, cancelled: str | None) -> Measured:
-        """Where the pages are in the end: the last pass measured it, unless something happened since."""
-        if self._last is None or cancelled is not None:
-            self._views = look_again(self._views)
-            self._last = residency_of(self._host, self._views)
-        if self._known is not None:
-            # A policy changes seldom, and reading it is dear; the next measurement on its own reads it anew.
-            return Measured(self._last, self._known.memory_policy, self._known.policy_nodes)
-        return Measured(self._last, *dominant_policy(self._views))
+    def _close(self, residency: Residency, cancelled: str | None) -> None:
+        """Settle the last leg that was begun, and those that were not."""
+        for last in self._begun[-1:]:
+            last.close(residency, whole=cancelled is None)
+        if cancelled is None or len(self._legs) < 2:  # noqa: PLR2004 - several
+            return
+        at = len(self._begun)
+        self._state.notes.append(f"it ended in part {at} of {len(self._legs)}, {leg_in_words(self._legs[at - 1])}")
+        self._state.ledger.close_leg(residency.bytes_on(sources_of(self._legs[at:])), whole=False)
 
-    def _worth_another(self, residency: Residency) -> bool:
-        explained = sum(size for reason, size in self._ledger.left.items() if reason is not LeftReason.BUSY)
-        rest = residency.remote_bytes(self._order.home) - explained
-        return rest > max(REST_BYTES, REST_SHARE * residency.resident_bytes)
+    def _narrow(self, cancelled: str | None) -> None:
+        if not self._handover.widened:
+            return
+        keep = "the move ended early" if cancelled is not None else None
+        ledger = self._state.ledger
+        if keep is None and (ledger.left or self._begun[-1].unfinished(Residency(ledger.cells))):
+            keep = "pages are left there"
+        write_ms = self._handover.narrow(keep)
+        if keep is None:
+            self._state.stall_ms = max(self._state.stall_ms, write_ms)
+            self._state.last = None
 
     def _know(self) -> None:
         """What is to be done, from the last measurement; without one only if the choice of strategy hangs on it."""
-        stall_ms_max = self._order.policy.budget.stall_ms_max
-        if self._known is None and self._traits.migrate_holds_lock and stall_ms_max >= MEASURE_FIRST_STALL_MS:
-            self._known = measured_of(self._host, self._views)
-        if self._known is not None:
-            self._take_for_known(self._known.residency)
+        state = self._state
+        state.known = known_enough(self._host, self._job, state.views, self._means.traits, state.known)
+        if state.known is not None:
+            self._take_for_known(state.known.residency)
         else:
-            self._todo_bytes = sum(self._resident(view) for view in self._views)
+            state.ledger.todo_bytes = sum(_resident(view) for view in state.views)
+
+    def _look_first(self) -> None:
+        self._take_for_known(residency_of(self._host, self._state.views))
 
     def _take_for_known(self, residency: Residency) -> None:
-        self._ledger.cells = dict(residency.cells)
-        self._todo_bytes = self._ledger.moved_bytes + residency.remote_bytes(self._order.home)
+        ledger = self._state.ledger
+        ledger.cells = dict(residency.cells)
+        if not isinstance(self._job.what, PickedPages):
+            # Of picked pages only those that are found tell.
+            ledger.todo_bytes = ledger.moved_bytes + residency.bytes_on(sources_of(self._to_go()))
 
-    @staticmethod
-    def _resident(view: View) -> int:
-        try:
-            return view.memory.resident_bytes()
-        except ProcessGone:
-            return 0
+    def _to_go(self) -> Sequence[Leg]:
+        return self._legs[max(0, len(self._begun) - 1) :]
 
-    def _plan(self, mems: Nodes) -> Plan:
-        return make_plan(
-            self._host,
-            self._job,
-            self._views,
-            traits=self._traits,
-            known=self._known,
-            free_bytes=self._guard.free_bytes(),
-            mems=mems,
-            owns_cpuset=self._cpuset is not None,
-            holds_stuck=lambda: self._stuck.knows(self._task.processes),
-        )
-
-    def _place(self, nodes: Nodes) -> Place:
-        by_id = self._job.topology.by_id
-        near = frozenset(cpu for node in nodes if node in by_id for cpu in by_id[node].cpus)
-        return place(self._traits, self._task.threads, self._task.cpus, near)
-
-    def _widen(self) -> tuple[Nodes, bool]:
-        """Let the cpuset allow home too, if it is ours; returns what it allows then, and whether it was widened."""
-        if self._cpuset is None or self._order.home == self._task.mems:
-            return self._task.mems, False
-        try:
-            self._cpuset.write_mems(self._cpuset.mems() | self._order.home)
-            return self._cpuset.mems(), True
-        except KernelCallError as error:
-            self._notes.append(f"cpuset.mems could not be widened ({error})")
-            return self._task.mems, False
-
-    def _narrow(self) -> None:
-        """Let the cpuset allow home only, once next to nothing lies elsewhere: the kernel moves the rest unpaced."""
-        if self._cpuset is None or self._worth_another(Residency(self._ledger.cells)) or self._ledger.left:
-            self._notes.append("cpuset.mems still allows the old nodes, as pages are left there")
-            return
-        began_s = self._host.now_s()
-        try:
-            self._cpuset.write_mems(self._order.home)
-        except KernelCallError as error:
-            self._notes.append(f"cpuset.mems could not be narrowed ({error})")
-        self._stall_ms = max(self._stall_ms, 1000 * (self._host.now_s() - began_s))
-        self._last = None
-
-    def _migrate_whole(self, plan: Plan, tally: Tally) -> None:
-        """migrate_pages(2), one source node and one process at a time; what it moved is measured."""
-        home = self._order.home
-        before = residency_of(self._host, self._views)
-        for view in self._views:
-            for source, (share, *_) in plan.wish.routes.items():
-                if reason := self._between():
-                    raise Cancelled(reason)
-                began_s = self._host.now_s()
-                try:
-                    view.memory.migrate(source, share.target)
-                except TargetFull:
-                    self._guard.run_dry(share.target)
-                except KernelCallError as error:
-                    self._notes.append(f"migrate_pages: {error}")
-                ended_s = self._host.now_s()
-                tally.calls += 1
-                tally.call_ms_max = max(tally.call_ms_max, 1000 * (ended_s - began_s))
-                tally.first_page_s = tally.first_page_s or ended_s
-        self._stall_ms = tally.call_ms_max
-        after = residency_of(self._host, self._views)
-        self._ledger.cells = dict(after.cells)
-        self._ledger.moved_bytes += max(0, before.remote_bytes(home) - after.remote_bytes(home))
-
-    def _wait_for_kernel(self) -> None:
-        """Give way while the kernel itself is moving: until the remote bytes no longer shrink."""
-        until_s = self._host.now_s() + KERNEL_WAIT_S
-        remote = None
-        while self._host.now_s() < until_s:
-            now = residency_of(self._host, self._views).remote_bytes(self._order.home)
-            if now == 0 or (remote is not None and now > remote - REST_BYTES):
-                return
-            remote = now
-            if reason := self._between():
-                raise Cancelled(reason)
-            self._host.sleep_s(KERNEL_LOOK_S)
-
-    def _between(self) -> str | None:
-        """Called between calls: count, report, and hear whether to go on."""
-        moved = self._ledger.moved_bytes
-        if moved > self._counted_bytes:
-            self._moved_pages((moved - self._counted_bytes) // self._host.base_bytes)
-            self._counted_bytes = moved
-        now_s = self._host.now_s()
-        if now_s - self._reported_s >= (REPORT_S if moved else FIRST_REPORT_S):
-            self._report(now_s)
-        return self._control.cancelled()
-
-    def _report(self, now_s: float) -> None:
-        moved = self._ledger.moved_bytes
-        if not self._ledger.cells:
-            # Nobody had measured this task: done now, while the first pages have moved already.
-            self._take_for_known(residency_of(self._host, self._views))
-        pace = (moved - self._reported_bytes) / (now_s - self._reported_s)
-        self._reported_s, self._reported_bytes = now_s, moved
-        residency, left = self._ledger.residency(), dict(self._ledger.left)
-        self._control.report(MoveProgress(self._order.id, moved, self._todo_bytes, pace, residency, left))
-
-    def _outcome(
-        self, plan: Plan, tally: Tally, measured: Measured, cancelled: str | None, account: CounterAccount
-    ) -> MoveOutcome:
-        self._between()
-        ended = not any(view.memory.alive() for view in self._views)
-        if ended:
-            left = self._all_vanished()
-            state = MoveState.PARTIAL
-            self._notes.append("the task ended")
-        else:
-            remote = measured.residency.remote_bytes(self._order.home)
-            left = self._ledger.final(remote, whole=cancelled is None)
-            state = final_state(left, cancelled, None)
-        if tally.split_seen:
-            self._notes.append("the kernel split a huge page for want of a free block; no more were sent")
-        words = "; ".join([in_words(self._ledger.moved_bytes, left, cancelled, None), *self._notes])
-        return self._said(
-            plan.choice, state=state, words=words, left=left, tally=tally, measured=measured, account=account
-        )
-
-    def _said(
-        self,
-        choice: Choice,
-        *,
-        state: MoveState,
-        words: str,
-        left: dict[LeftReason, int],
-        tally: Tally,
-        measured: Measured,
-        account: CounterAccount,
-    ) -> MoveOutcome:
-        mems = self._cpuset.mems() if self._cpuset is not None else self._task.mems
-        first_s = tally.first_page_s
-        return MoveOutcome(
-            move=self._order.id,
-            task=self._task.id,
-            state=state,
-            words=words,
-            strategy=choice.strategy,
-            strategy_reason=choice.reason,
-            moved_bytes=self._ledger.moved_bytes,
-            left=left,
-            seconds=self._host.now_s() - self._began_s,
-            first_page_s=None if first_s is None else first_s - self._began_s,
-            call_ms_max=tally.call_ms_max,
-            stall_ms_max=max(tally.stall_ms_max, self._stall_ms),
-            calls=tally.calls,
-            counters=account,
-            residency=measured.residency,
-            new_pages=new_pages_in_words(measured.memory_policy, measured.policy_nodes, self._order.home, mems),
-        )
-
-    def _all_vanished(self) -> dict[LeftReason, int]:
-        """The task ended: what was not moved is gone, whatever was said of it before."""
-        vanished = max(self._ledger.vanished_bytes, self._todo_bytes - self._ledger.moved_bytes)
-        return {LeftReason.VANISHED: vanished} if vanished > 0 else {}
-
-    def _nobody(self, account: CounterAccount, *, denied: bool) -> MoveOutcome:
-        """Nobody to move: all gone, or none of them ours to look at."""
-        remote = 0 if self._known is None else self._known.residency.remote_bytes(self._order.home)
-        reason = LeftReason.DENIED if denied else LeftReason.VANISHED
-        words = (
-            "the agent may not look at this task's memory (it needs CAP_SYS_PTRACE, and CAP_SYS_NICE to move)"
-            if denied
-            else "the task ended before the move began"
-        )
-        return MoveOutcome(
-            move=self._order.id,
-            task=self._task.id,
-            state=MoveState.FAILED if denied else MoveState.PARTIAL,
-            words=words,
-            left={reason: remote} if remote else {},
-            seconds=self._host.now_s() - self._began_s,
-            counters=account,
-        )
+    def _away_before(self) -> int:
+        """What there was to move when it was measured last; of picked pages, which are not, nothing is known."""
+        known = self._state.known
+        return 0 if known is None else known.residency.bytes_on(sources_of(self._legs))
 
 
-class _Counters:
-    """The migration counters at the start of a move."""
-
-    def __init__(self, host: HostMemory, attribution: Attribution) -> None:
-        self._host, self._attribution = host, attribution
-        self.before = host.counters()
-        self._ours = attribution.ours()
-
-    def account(self) -> CounterAccount:
-        """Their growth since."""
-        ours: MigrationCounters | None = None
-        now = self._attribution.ours()
-        if self._ours is not None and now is not None:
-            ours = growth(self._ours, now)
-        return CounterAccount(growth(self.before, self._host.counters()), ours)
+def _resident(view: View) -> int:
+    try:
+        return view.memory.resident_bytes()
+    except ProcessGone:
+        return 0

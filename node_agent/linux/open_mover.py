@@ -12,9 +12,9 @@ from node_agent.linux.host_memory import LinuxHostMemory
 from node_agent.linux.mover import MemoryMover
 from node_agent.linux.privilege import CAP_SYS_PTRACE, has_capability
 from node_agent.linux.probe import TraitsProbe
-from node_agent.linux.topology import read_topology
 from numaplace.kernel.errors import KernelCallError, Unsupported
 from numaplace.kernel.syscalls import move_pages
+from numaplace.kernel.topology import read_topology
 from numaplace.model.session import Abilities
 
 
@@ -33,21 +33,23 @@ class OpenMover:
             self.attribution.close()
 
 
-def open_mover(owns_cpuset: Callable[[str], bool] = lambda _: False) -> OpenMover:
+def open_mover(owns_cpuset: Callable[[str], bool] = lambda _: False, *, at_once: bool = False) -> OpenMover:
     """Open this host's memory and begin to probe its kernel in the background.
 
     Args:
         owns_cpuset: whether the cpuset of a cgroup path is numaplace's own to write.
+        at_once: tell the abilities without waiting for the probe; then a move waits for it, as long as it may.
     """
     host = LinuxHostMemory()
     nodes = sorted(read_topology().with_memory)
+    one_node = len(nodes) < 2  # noqa: PLR2004 - two nodes to move between
     probe = TraitsProbe(host, nodes)
     attribution = open_attribution()
     mover = MemoryMover(
         host,
         nodes,
-        probe.traits,
-        abilities=lambda: find_abilities(host, probe, one_node=len(nodes) < 2, attributes=attribution),  # noqa: PLR2004 - two nodes to move between
+        probe.wait if at_once else probe.traits,
+        abilities=lambda: find_abilities(host, probe, one_node=one_node, attributes=attribution, at_once=at_once),
         owns_cpuset=owns_cpuset,
         attribution=attribution,
     )
@@ -61,6 +63,7 @@ def find_abilities(
     *,
     one_node: bool,
     attributes: TraceAttribution | NoAttribution,
+    at_once: bool = False,
 ) -> Abilities:
     """What this kernel and these capabilities allow, and what to change, found by trying."""
     remarks = []
@@ -79,7 +82,7 @@ def find_abilities(
         )
     if isinstance(attributes, NoAttribution):
         remarks.append("tracefs is not available: our migrations cannot be told from those of others in the counters.")
-    traits = probe.wait()
+    traits = probe.traits() if at_once else probe.wait()
     if probe.failure is not None:
         remarks.append(f"The kernel could not be probed ({probe.failure}): pages are moved in batches by one thread.")
     return Abilities(

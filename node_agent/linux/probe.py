@@ -2,7 +2,8 @@
 
 The child holds some megabytes and maps a page again and again, keeping its longest wait. Its pages are taken to and fro
 between two nodes: by `migrate_pages`, which tells whether an mmap() waits for the whole call, and by `move_pages` with
-one thread and with several, which tells whether several pay, and page by page, which tells what a call itself takes.
+one thread and with several, which tells whether several pay and how fast they are, and page by page, which tells what a
+call itself takes. A few huge pages, if the child can have them, go to and fro too.
 Takes a fraction of a second, in the background; until it is done, or with one node only, the careful assumption holds:
 no whole-process calls, one thread.
 """
@@ -21,7 +22,7 @@ import numpy as np
 
 from node_agent.core.batches import fresh_status
 from node_agent.core.facts import ProcessRef
-from node_agent.core.pages import Addresses
+from node_agent.core.pages import Addresses, Pages
 from node_agent.core.strategy import KernelTraits
 from node_agent.linux.memory import HostMemory, ProcessMemory
 from numaplace.kernel.errors import KernelCallError
@@ -29,6 +30,8 @@ from numaplace.kernel.procfs import read_identity
 from numaplace.model.ids import NodeId
 
 PROBE_BYTES = 16 << 20
+HUGE_PROBE_BYTES = 10 << 20
+"""Of address space for huge pages: four of 2 MB fit in, wherever it begins."""
 THREADS_TRIED = 4
 THREADS_GAIN = 0.7
 """Where migrate_pages holds the lock several threads must take this share of one thread's time or less to be used."""
@@ -48,7 +51,7 @@ WAIT_S_MAX = 1.0
 
 _CHILD = """
 import mmap, sys, threading, time
-size = int(sys.argv[1])
+size, huge_size = int(sys.argv[1]), int(sys.argv[2])
 area = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 if hasattr(mmap, "MADV_NOHUGEPAGE"):
     area.madvise(mmap.MADV_NOHUGEPAGE)
@@ -65,6 +68,12 @@ def keep_mapping():
 threading.Thread(target=keep_mapping, daemon=True).start()
 print("ready", flush=True)
 for line in sys.stdin:
+    if line == "huge\\n":
+        huge = mmap.mmap(-1, huge_size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            huge.madvise(mmap.MADV_HUGEPAGE)
+        for at in range(0, huge_size, mmap.PAGESIZE):
+            huge[at] = 1
     found, longest = longest, 0
     print(found, flush=True)
 """
@@ -104,7 +113,7 @@ class TraitsProbe:
 
 def probe(host: HostMemory, nodes: Sequence[NodeId]) -> KernelTraits:
     """Try the calls on a child; raises KernelCallError, OSError or ValueError if that cannot be done."""
-    command = [sys.executable, "-I", "-S", "-c", _CHILD, str(PROBE_BYTES)]
+    command = [sys.executable, "-I", "-S", "-c", _CHILD, str(PROBE_BYTES), str(HUGE_PROBE_BYTES)]
     with subprocess.Popen(  # noqa: S603 - our own interpreter with our own words
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as child:
@@ -141,14 +150,33 @@ class _Probing:
         self._move(self._a, 1)
         traits = replace(self._try_whole(), fixed_ms=self._fixed_ms())
         threads = min(THREADS_TRIED, os.cpu_count() or 1)
-        if threads == 1:
-            return traits
-        one = several = float("inf")
+        one_s = several_s = float("inf")
         for _ in range(ROUNDS):
-            one = min(one, self._move(self._a, 1))
-            several = min(several, self._move(self._b, threads))
+            one_s = min(one_s, self._move(self._a, 1))
+            several_s = min(several_s, self._move(self._b, threads))
         worth = THREADS_GAIN if traits.migrate_holds_lock else THREADS_LOSS
-        return replace(traits, threads_pay=threads if several <= worth * one else 1)
+        pay = threads if several_s <= worth * one_s else 1
+        took_s = one_s if pay == 1 else several_s
+        base_bytes_per_s = PROBE_BYTES / took_s / pay
+        return replace(
+            traits, threads_pay=pay, base_bytes_per_s=base_bytes_per_s, huge_bytes_per_s=self._huge_bytes_per_s()
+        )
+
+    def _huge_bytes_per_s(self) -> float | None:
+        """How fast huge pages go, by one thread; None if the child has none that can be told from others."""
+        self._ask("huge")
+        regions = [region for region in self._memory.regions() if not region.name]
+        pages = Pages.joined([self._memory.pages(region.start, region.end) for region in regions])
+        huge = pages.where(pages.sizes > self._host.base_bytes)
+        if not len(huge):
+            return None
+        self._send(huge.addresses, self._a)
+        fastest_s = float("inf")
+        for target in (self._b, self._a) * ROUNDS:
+            began_s = self._host.now_s()
+            self._send(huge.addresses, target)
+            fastest_s = min(fastest_s, self._host.now_s() - began_s)
+        return huge.bytes / fastest_s
 
     def _try_whole(self) -> KernelTraits:
         """Whole-process calls to and fro, and what most of them show.
@@ -178,12 +206,16 @@ class _Probing:
 
     def _longest_wait_s(self) -> float:
         """The child's longest wait since it was last asked."""
-        self._said_to.write("longest\n")
+        return self._ask("longest") / 1e9
+
+    def _ask(self, word: str) -> int:
+        """Say a word to the child, whatever it is to do for it; always the longest wait until now, in ns."""
+        self._said_to.write(f"{word}\n")
         self._said_to.flush()
         answer = self._heard_from.readline(ANSWER_CHARS_MAX)
         if not answer.endswith("\n"):
             raise ValueError(f"the probe's child ended, or took more than {CHILD_S_MAX:.0f} s, or said {answer!r}")
-        return int(answer) / 1e9
+        return int(answer)
 
     def _move(self, target: NodeId, threads: int) -> float:
         """Take all pages to a node; returns the seconds it took."""

@@ -101,6 +101,10 @@ class LinuxProcessMemory:
         move_pages(self.ref.pid, addresses.data, None, status.data)
         return status
 
+    def present(self, addresses: Addresses) -> Mask:
+        """At which of these addresses a page is mapped, be it the kernel's page of zeros."""
+        return present_at(self._pagemap, addresses)
+
     def reveal(self, addresses: Addresses) -> Mask:
         """Take AutoNUMA's mark off those that are present, by reading a byte of each: see `move_pages`.
 

@@ -5,12 +5,12 @@ cache before it gives up. So a batch goes only where the high watermark and the 
 pages only where whole free blocks are left. Looked at again some times a second, and whenever it gets tight.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Protocol
 
 from node_agent.core.facts import Room
 from node_agent.core.pages import Run
-from node_agent.linux.memory import HostMemory
 from numaplace.model.ids import NodeId
 from numaplace.model.move import LeftReason
 from numaplace.model.residency import PageSize
@@ -20,12 +20,26 @@ SPARE_BLOCKS = 4
 """Free huge blocks that are left alone: others allocate meanwhile, and a split costs the job its huge page for good."""
 
 
-class RoomGuard:
-    """Says whether a run fits its target, and which other home node would do."""
+class Rooms(Protocol):
+    """What the guard needs of a host."""
 
-    def __init__(self, host: HostMemory, nodes: Collection[NodeId], headroom_bytes: int) -> None:
+    def rooms(self, nodes: Collection[NodeId]) -> Mapping[NodeId, Room]:
+        """What each node can take now."""
+        ...
+
+    def now_s(self) -> float:
+        """The clock."""
+        ...
+
+
+class RoomGuard:
+    """Says whether a run fits its target, and which other node of the targets would do."""
+
+    def __init__(self, host: Rooms, nodes: Collection[NodeId], headroom_bytes: int, *, exact: bool = False) -> None:
+        """``nodes``: all targets; ``exact``: a run goes to its own or nowhere."""
         self._host = host
         self._nodes = tuple(nodes)
+        self._others = () if exact else self._nodes
         self._headroom_bytes = headroom_bytes
         self._rooms: dict[NodeId, Room] = {}
         self._looked_s: float | None = None
@@ -38,10 +52,10 @@ class RoomGuard:
         return {node: max(0, room.free_bytes - self._headroom_bytes) for node, room in self._rooms.items()}
 
     def place(self, run: Run) -> tuple[NodeId | None, int, LeftReason]:
-        """Where a run can go: its target or another home node, and how many of its pages there.
+        """Where a run can go: its target or another one of the targets, and how many of its pages there.
 
-        Its own target if it has room for all, else whichever home node has room for most; None, 0 and the reason if
-        none has room for a single page.
+        Its own target if it has room for all, else whichever has room for most; None, 0 and the reason if none has
+        room for a single page.
         """
         if self._looked_s is None or self._host.now_s() - self._looked_s > LOOK_S:
             self._look()
@@ -50,7 +64,7 @@ class RoomGuard:
             self._look()
             pages, reason = self._fit(run, run.target)
         best = run.target
-        for node in self._nodes:
+        for node in self._others:
             if pages < len(run.pages) and self._fit(run, node)[0] > pages:
                 best, pages = node, self._fit(run, node)[0]
         return (best if pages else None), pages, reason
@@ -81,7 +95,7 @@ class RoomGuard:
         room = self._rooms[run.target]
         blocks = room.free_thp
         if blocks is not None:
-            blocks -= len(run.pages) if run.size is PageSize.THP else -(-run.bytes // (2 << 20))
+            blocks -= blocks_of(run)
         self._rooms[run.target] = replace(room, free_bytes=room.free_bytes - run.bytes, free_thp=blocks)
 
     def run_dry(self, node: NodeId) -> None:
@@ -91,3 +105,8 @@ class RoomGuard:
     def saw_split(self) -> None:
         """The kernel split a huge page for want of a block: no more of them are sent."""
         self._splits = True
+
+
+def blocks_of(run: Run) -> int:
+    """How many free huge blocks a run uses up at most; base pages are taken for filling one after the other."""
+    return len(run.pages) if run.size is PageSize.THP else -(-run.bytes // (2 << 20))

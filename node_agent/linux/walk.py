@@ -1,34 +1,34 @@
-"""Finds a task's misplaced pages and deals them out in runs, while the first of them already move.
+"""Finds a task's pages that are to leave their nodes and deals them out in runs, while the first already move.
 
 Which pages are taken:
 
-- only misplaced ones, and of huge pages and other large folios one address: any other entry makes the kernel flush;
+- only those on the nodes that are to be left, and of huge pages and other large folios one address: any other entry
+  makes the kernel flush;
 - pages that the process alone maps, with MOVE, in a first walk; then pages that several processes map, with MOVE_ALL,
   if all who map them belong to the task: the frame is mapped no more often on the host than by the task. What strangers
   map too (libc, another job's shared memory) stays, whatever the policy's kinds: it is as much theirs;
 - kinds that the policy names; and memory that was interleaved on purpose only if its spread survives the move.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from node_agent.core.accounting import Ledger
-from node_agent.core.batches import assign_targets, looks_interleaved, misplaced
-from node_agent.core.pages import DEVICE_KIND, KINDS, Ints, Mask, PageFlag, Pages, Run
+from node_agent.core.batches import assign_targets, looks_interleaved, lying_on
+from node_agent.core.pages import DEVICE_KIND, Mask, PageFlag, Pages, Run
 from node_agent.linux.memory import HostMemory, RegionPolicy
 from node_agent.linux.pins import StuckPages
 from node_agent.linux.residency import SharedPart, Sharers, Span, View, read, region_policies, spans
+from node_agent.linux.sieve import RUN_BYTES, Sieve
 from numaplace.model.ids import NodeId, Nodes
 from numaplace.model.move import LeftReason
 from numaplace.model.policy import Policy
-from numaplace.model.residency import PageKind, PageSize
+from numaplace.model.residency import PageSize
 from numaplace.model.route import Routes
 
-RUN_BYTES = 16 << 20
-"""Found pages are gathered until a run is this large, 4096 base pages."""
 LARGER_PAGES_MAX = 512
 """Base pages of the largest folio that is mapped by base pages; huge pages are one entry each."""
 FIRST_RUN_BYTES = 2 << 20
@@ -37,9 +37,9 @@ FIRST_RUN_BYTES = 2 << 20
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What one order wants: ``home`` is where pages are at home, ``routes`` leads to those nodes that can be had."""
+    """What one leg of an order wants: all pages to leave ``sources``; ``routes`` leads to nodes that can be had."""
 
-    home: Nodes
+    sources: Nodes
     routes: Routes
     policy: Policy
 
@@ -61,13 +61,13 @@ class Walk:
         self._views = views
         self._wish = wish
         self._ledger = ledger
-        self._stuck = stuck
+        self._sieve = Sieve(host, wish.policy, ledger, stuck)
         self._policies: dict[int, Sequence[RegionPolicy]] = {}
         self._gathered: dict[_Key, list[Pages]] = {}
         self._run_bytes = FIRST_RUN_BYTES
 
     def runs(self) -> Iterator[Run]:
-        """Runs of misplaced pages, as they are found."""
+        """Runs of pages that are to go, as they are found."""
         sharers = Sharers(self._host, self._views)
         for span in spans(self._views):
             yield from self._span(span, sharers)
@@ -78,7 +78,7 @@ class Walk:
 
     def _span(self, span: Span, sharers: Sharers) -> Iterator[Run]:
         pages = read(span)
-        away = misplaced(pages, self._wish.home)
+        away = lying_on(pages, self._wish.sources)
         if not away.any():
             return
         device = pages.kinds == DEVICE_KIND
@@ -101,7 +101,7 @@ class Walk:
             yield from self._shared(part)
 
     def _shared(self, part: SharedPart) -> Iterator[Run]:
-        away = misplaced(part.pages, self._wish.home)
+        away = lying_on(part.pages, self._wish.sources)
         self._ledger.leave(LeftReason.SHARED, part.pages.where(away & part.foreign).bytes)
         yield from self._deal(part.view, part.pages.where(away & ~part.foreign), move_all=True)
 
@@ -116,46 +116,15 @@ class Walk:
     def _sort(self, view: View, pages: Pages, *, move_all: bool) -> Iterator[Run]:
         """Sort pages into runs by target and size, and give out those that are full."""
         tails = pages.has(PageFlag.TAIL)
-        pages = self._of_wanted_kinds(pages.where(~tails) if tails.any() else pages)
+        pages = self._sieve.sift(view.memory.ref, pages.where(~tails) if tails.any() else pages)
         if not len(pages):
             return
-        held = self._stuck.among(view.memory.ref, pages, self._host.now_s())
-        if held.any():
-            self._ledger.leave(LeftReason.PINNED, pages.where(held).bytes)
-            pages = pages.where(~held)
-            if not len(pages):
-                return
         targets = assign_targets(pages.nodes, pages.sizes, self._wish.routes)
-        if (targets < 0).any():
-            self._ledger.leave(LeftReason.OUTSIDE_CPUSET, pages.where(targets < 0).bytes)
         at = self._views.index(view)
-        for size, target, mask in self._sorted(pages, targets):
+        for size, target, mask in self._sieve.sorted_out(pages, targets):
             key = _Key(at, target, size, move_all)
             self._gathered.setdefault(key, []).append(pages if mask is None else pages.where(mask))
         yield from self._full()
-
-    def _sorted(self, pages: Pages, targets: Ints) -> Iterator[tuple[PageSize, NodeId, Mask | None]]:
-        """Page sizes and targets that occur, and which pages are of both; None for all of them."""
-        first = int(targets[0])
-        if first >= 0 and (targets == first).all() and (pages.sizes == self._host.base_bytes).all():
-            yield PageSize.BASE, NodeId(first), None
-            return
-        for size, of_size in self._by_size(pages):
-            for target in np.unique(targets[of_size & (targets >= 0)]).tolist():
-                yield size, NodeId(target), of_size & (targets == target)
-
-    def _by_size(self, pages: Pages) -> Iterable[tuple[PageSize, Mask]]:
-        hugetlb = pages.has(PageFlag.HUGETLB)
-        huge = (pages.sizes > self._host.base_bytes) & ~hugetlb
-        sizes = ((PageSize.BASE, ~hugetlb & ~huge), (PageSize.THP, huge), (PageSize.HUGETLB, hugetlb))
-        return [(size, mask) for size, mask in sizes if mask.any()]
-
-    def _of_wanted_kinds(self, pages: Pages) -> Pages:
-        if self._wish.policy.kinds == frozenset(PageKind):
-            return pages
-        wanted = np.isin(pages.kinds, [KINDS.index(kind) for kind in self._wish.policy.kinds])
-        self._ledger.leave(LeftReason.KEPT_BY_POLICY, pages.where(~wanted).bytes)
-        return pages.where(wanted)
 
     def _kept_spread(self, span: Span, pages: Pages) -> bool:
         """Whether this span was interleaved on purpose, and moving would undo it.

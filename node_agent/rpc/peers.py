@@ -48,6 +48,7 @@ class PeerGate:
         self._starting: dict[int, asyncio.Future[object]] = {}
         self._open: Counter[int] = Counter()
         self._callers: set[asyncio.Task[None]] = set()
+        self.listening = asyncio.Event()
 
     async def run(self) -> None:
         """Accept callers until cancelled. Raises OSError, with words that say what to change."""
@@ -55,6 +56,7 @@ class PeerGate:
         server = await asyncio.start_unix_server(self._welcome, self._path)
         self._path.chmod(0o666)  # anyone may ask; what they may ask for is decided by their uid
         ours = self._path.stat()
+        self.listening.set()
         try:
             await asyncio.Event().wait()
         finally:

@@ -1,13 +1,13 @@
 """The asyncio shell around the agent's core: one queue, one writer, and instructions carried out in order.
 
-Whatever blocks runs on small thread pools of its own: movers, measurements, sweeps and the journal each have one,
-so that a long system call of one never delays another. A failure of the journal, or a bug of the core, ends the whole
-agent (its parent task group), and a restart resumes from the journal. A failure to move or to measure ends that alone:
-processes are strange, and one that cannot be read must not keep the agent from all others.
+Whatever blocks runs on small thread pools of its own: movers, moves by hand, measurements, sweeps and the journal each
+have one, so that a long system call of one never delays another. A failure of the journal, or a bug of the core, ends
+the whole agent (its parent task group), and a restart resumes from the journal. A failure to move or to measure ends
+that alone: processes are strange, and one that cannot be read must not keep the agent from all others.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import inf
@@ -21,6 +21,7 @@ from node_agent.core.events import (
     CancelMover,
     Do,
     Event,
+    HandMoveAsked,
     JournalAccept,
     JournalAcknowledge,
     JournalFinish,
@@ -32,16 +33,20 @@ from node_agent.core.events import (
     MoverProgressed,
     PagesMeasured,
     Publish,
+    RefuseByHand,
     Send,
     StartMover,
     WakeAt,
     Woke,
 )
 from node_agent.ports import Clock, Journal, MoveJob, Mover
+from node_agent.runtime.askers import Askers
+from numaplace.model.hand import HandEvent
 from numaplace.model.ids import MoveId
 from numaplace.model.job import HomeChange
 from numaplace.model.move import MoveOrder, MoveOutcome, MoveProgress, MoveState
 from numaplace.model.session import Abilities, Report
+from numaplace.model.views import LocalEvent
 from numaplace.telemetry import events, keys
 
 log = structlog.get_logger(__name__)
@@ -50,6 +55,9 @@ T = TypeVar("T")
 
 LOAD_PERIOD_S = 2.0
 QUEUE_MAX = 10_000
+HAND_MOVES_MAX = 8
+"""At once; whoever takes the calls refuses more."""
+GONE = "cancelled: whoever asked for it went away"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,7 @@ class Outlets:
     """Where the shell's words go: the session to the scheduler, and local watchers."""
 
     send: Callable[[Report], None]
-    publish: Callable[[Report | MoveOrder], None]
+    publish: Callable[[Publish], None]
 
 
 class Shell:
@@ -73,7 +81,9 @@ class Shell:
         self._controls: dict[MoveId, _Control] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._wake_s = inf
+        self._askers = Askers()
         self._movers = ThreadPoolExecutor(16, "mover")
+        self._hand_movers = ThreadPoolExecutor(HAND_MOVES_MAX, "by-hand")
         self._measurers = ThreadPoolExecutor(2, "measure")
         self._writer = ThreadPoolExecutor(1, "journal")
 
@@ -94,8 +104,34 @@ class Shell:
                 self._timer.cancel()
             for control in self._controls.values():
                 control.cancel("the agent is stopping")
-            for pool in (self._movers, self._measurers, self._writer):
+            for pool in (self._movers, self._hand_movers, self._measurers, self._writer):
                 pool.shutdown(wait=True, cancel_futures=True)
+
+    async def move_by_hand(self, asked: HandMoveAsked, left: Callable[[], None]) -> AsyncGenerator[HandEvent, None]:
+        """Move by hand, and say what happens up to the outcome; close the iterator to end the move early.
+
+        ``left`` is called once nothing of it runs any more. Raises NotNowError if it cannot begin now.
+        """
+        move = asked.order.id
+        asker = self._askers.enter(move, left)
+        try:
+            await self.put(asked)
+        except asyncio.CancelledError:  # the core never hears of it
+            self._askers.refuse(move, GONE)
+            raise
+        try:
+            async for what in asker.hear():
+                yield what
+        finally:
+            if self._askers.go_away(move):
+                self.cancel_by_hand(move, GONE)
+
+    def cancel_by_hand(self, move: MoveId, reason: str) -> bool:
+        """End a move by hand after its current batch; False if it does not run."""
+        control = self._controls.get(move)
+        if control is not None:
+            control.cancel(reason)
+        return control is not None
 
     async def _take(self, event: Event, tasks: asyncio.TaskGroup) -> None:
         for do in self._core.handle(event, self._clock.now_s()):
@@ -107,10 +143,15 @@ class Shell:
                 self._outlets.send(report)
             case Publish(what):
                 self._log(what)
-                self._outlets.publish(what)
+                self._outlets.publish(do)
+                self._askers.tell(what)
+            case RefuseByHand(move, words):
+                self._askers.refuse(move, words)
             case StartMover():
                 control = _Control(do.order.id, asyncio.get_running_loop(), self._events)
                 self._controls[do.order.id] = control
+                if self._askers.is_gone(do.order.id):
+                    control.cancel(GONE)
                 tasks.create_task(self._move(do, control))
             case CancelMover(move, reason):
                 if move in self._controls:
@@ -134,9 +175,10 @@ class Shell:
                 await self._on(self._writer, lambda: self._journal.keep_policies(policies))
 
     async def _move(self, do: StartMover, control: "_Control") -> None:
-        job = MoveJob(do.order, do.task, do.topology)
+        job = MoveJob(do.order, do.task, do.topology, do.what)
+        pool = self._movers if do.what is None else self._hand_movers
         try:
-            outcome = await self._on(self._movers, lambda: self._mover.move(job, control))
+            outcome = await self._on(pool, lambda: self._mover.move(job, control))
         except Exception as error:  # a bug in a mover must end its order truthfully, and be seen
             log.exception("move failed", **{keys.MOVE: do.order.id, keys.TASK: do.order.task})
             words = f"the mover failed: {error!r}; please report this"
@@ -187,7 +229,7 @@ class Shell:
             self._events.put_nowait(Woke())
 
     @staticmethod
-    def _log(what: Report | MoveOrder) -> None:
+    def _log(what: LocalEvent) -> None:
         """One canonical line for each change of home, order and outcome."""
         match what:
             case HomeChange():

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from numaplace import __version__
-from numaplace.cli import cluster, counters, exits, host, policy, top
+from numaplace.cli import cluster, counters, cpuset, exits, host, move, policy, profile, top
 from numaplace.cli.examples import examples
 
 
@@ -40,7 +40,7 @@ def built() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
     app.callback(epilog=examples("numaplace hosts", "numaplace show 4711", "numaplace explain train-42"))(_numaplace)
-    for part in (cluster, host, counters, policy, top):
+    for part in (cluster, host, move, cpuset, counters, policy, profile, top):
         part.add_to(app)
     return app
 

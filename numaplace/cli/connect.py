@@ -1,12 +1,15 @@
 """Connection options, added to every command that needs them, and failures turned into exit codes.
 
-A command is a function whose first parameter is a client. :func:`asks_scheduler` and :func:`asks_agent` replace that
-parameter by the options that say where the service is. gRPC is imported when a call is made, not when help is shown.
+A command is a function whose first parameter is a client. :func:`asks_scheduler`, :func:`asks_agent` and
+:func:`needs_agent` replace that parameter by the options that say where the service is. gRPC is imported when a call is
+made, not when help is shown.
 """
 
+import errno
 import inspect
+import socket as sockets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, cast
 
@@ -65,6 +68,32 @@ def _reach_agent(
     return AgentClient(socket)
 
 
+def _reach_any_agent(
+    socket: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            envvar="NUMAPLACE_SOCKET",
+            help="The socket of this host's agent; without an agent there, a private one is started for the command.",
+            show_default=str(_SOCKET),
+        ),
+    ] = None,
+) -> "AbstractContextManager[AgentClient]":
+    from numaplace.client import AgentClient  # noqa: PLC0415 - only now is gRPC worth its 0.1 s
+    from numaplace.client.private import private_agent  # noqa: PLC0415 - the same
+
+    if socket is not None:  # whoever names an agent means that one
+        return AgentClient(socket)
+    return AgentClient(_SOCKET) if _answers(_SOCKET) else private_agent()
+
+
+def _answers(path: Path) -> bool:
+    """Whether somebody listens at a Unix socket: known at once, without a word spoken."""
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM | sockets.SOCK_NONBLOCK) as probe:
+        # Where so many wait that there is no room for us (EAGAIN), somebody is there.
+        return probe.connect_ex(str(path)) in {0, errno.EAGAIN}
+
+
 def asks_scheduler(command: Callable[Concatenate["SchedulerClient", P], None]) -> Callable[..., None]:
     """Give the command a client of the scheduler, and its users the options to say which."""
     return _asks(command, _reach_scheduler)
@@ -73,6 +102,14 @@ def asks_scheduler(command: Callable[Concatenate["SchedulerClient", P], None]) -
 def asks_agent(command: Callable[Concatenate["AgentClient", P], None]) -> Callable[..., None]:
     """Give the command a client of this host's agent, and its users the option to say which."""
     return _asks(command, _reach_agent)
+
+
+def needs_agent(command: Callable[Concatenate["AgentClient", P], None]) -> Callable[..., None]:
+    """Give the command a client of this host's agent, or of a private one where the host has none.
+
+    An agent that its user names, by --socket or NUMAPLACE_SOCKET, is the only one that is asked.
+    """
+    return _asks(command, _reach_any_agent)
 
 
 def scheduler_named(so_far: Mapping[str, Any]) -> "SchedulerClient":

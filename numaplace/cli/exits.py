@@ -10,7 +10,15 @@ UNREACHABLE = 3
 NOT_FOUND = 4
 """There is no such host, job, move, policy or process."""
 
-HELP = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 scheduler or agent unreachable, 4 no such thing."
+STAYED = 5
+"""It was done, and some of the pages stayed where they were."""
+INTERRUPTED = 130
+"""Ctrl-C, SIGTERM or SIGHUP ended it before its time; what was done by then is said."""
+
+HELP = (
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 scheduler or agent unreachable, 4 no such thing,"
+    " 5 some pages stayed, 130 interrupted."
+)
 
 
 class Failure(Exception):  # noqa: N818 - it carries an exit code and words, whatever went wrong

@@ -1,24 +1,20 @@
 """The commands about policies: list, get, set, delete. What is not named in set stays as it is."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from numaplace.cli import completing, exits, output, tables, units
+from numaplace.cli.budget import Headroom, KeepInterleave, Kinds, Pace, StallMs, chosen, cost, named, parsed, policy_of
 from numaplace.cli.connect import Json, asks_scheduler
 from numaplace.cli.examples import examples
 from numaplace.model.ids import JobId
-from numaplace.model.policy import FollowMode, Policy
-from numaplace.model.residency import PageKind
+from numaplace.model.policy import FollowMode
 from numaplace.model.views import DEFAULT_POLICY
 
 if TYPE_CHECKING:
     from numaplace.client import SchedulerClient
-
-T = TypeVar("T")
 
 Whose = Annotated[
     str,
@@ -89,71 +85,45 @@ def set_(
     *,
     job: Whose,
     mode: Annotated[FollowMode | None, typer.Option(help="When pages follow; observe only records.")] = None,
-    pace: Annotated[str | None, typer.Option(metavar="SIZE/s|none", help="The fastest a move may be.")] = None,
-    stall_ms: Annotated[float | None, typer.Option(metavar="MS", help="The longest that the job may wait.")] = None,
-    headroom: Annotated[str | None, typer.Option(metavar="SIZE", help="What stays free on a target node.")] = None,
-    kinds: Annotated[str | None, typer.Option(metavar="KIND,…", help="anon, file, shared: which pages follow.")] = None,
+    pace: Pace = None,
+    stall_ms: StallMs = None,
+    headroom: Headroom = None,
+    kinds: Kinds = None,
     settle_s: Annotated[float | None, typer.Option(metavar="S", help="How long a home must be quiet.")] = None,
     later_s: Annotated[float | None, typer.Option(metavar="S", help="The same for --mode later.")] = None,
     min_remote: Annotated[str | None, typer.Option(metavar="SIZE", help="Less is not worth a move.")] = None,
     min_gain: Annotated[float | None, typer.Option(metavar="SHARE", help="A smaller part (0 to 1) is not.")] = None,
     min_age_s: Annotated[float | None, typer.Option(metavar="S", help="Younger tasks are left alone.")] = None,
-    keep_interleave: Annotated[
-        bool | None, typer.Option("--keep-interleave/--move-interleave", help="Memory spread on purpose.")
-    ] = None,
+    keep_interleave: KeepInterleave = None,
     as_json: Json = False,
 ) -> None:
     """Change a policy. A job's new policy starts from the default; sizes are 64M, 1.5GiB, 500MB or bytes."""
-    budget = {
-        "pace_bytes_per_s": None if pace is None else (_parsed("--pace", units.parse_pace, pace),),
-        "stall_ms_max": None if stall_ms is None else (stall_ms,),
-        "headroom_bytes": None if headroom is None else (_parsed("--headroom", units.parse_size, headroom),),
+    costs = cost(pace, stall_ms, headroom)
+    fields = {
+        **named({"mode": None if mode is None else (mode,)}),
+        **chosen(kinds, keep_interleave),
+        **named(
+            {
+                "settle_s": None if settle_s is None else (settle_s,),
+                "later_s": None if later_s is None else (later_s,),
+                "min_remote_bytes": None if min_remote is None else (_size("--min-remote", min_remote),),
+                "min_locality_gain": None if min_gain is None else (min_gain,),
+                "min_age_s": None if min_age_s is None else (min_age_s,),
+            }
+        ),
     }
-    plain = {
-        "mode": None if mode is None else (mode,),
-        "kinds": None if kinds is None else (_parsed("--kinds", _kinds, kinds),),
-        "settle_s": None if settle_s is None else (settle_s,),
-        "later_s": None if later_s is None else (later_s,),
-        "min_remote_bytes": None if min_remote is None else (_parsed("--min-remote", units.parse_size, min_remote),),
-        "min_locality_gain": None if min_gain is None else (min_gain,),
-        "min_age_s": None if min_age_s is None else (min_age_s,),
-        "keep_interleave": None if keep_interleave is None else (keep_interleave,),
-    }
-    named_budget = {field: value[0] for field, value in budget.items() if value}
-    named = {field: value[0] for field, value in plain.items() if value}
-    if not named and not named_budget:
+    if not fields and not costs:
         raise typer.BadParameter("name at least one field to change, for instance --mode later")
-    wanted = _policy(named, named_budget)
-    changed = client.set_policy(wanted, _job(job), [*named, *(f"budget.{field}" for field in named_budget)])
+    wanted = policy_of(fields, costs)
+    changed = client.set_policy(wanted, _job(job), [*fields, *(f"budget.{field}" for field in costs)])
     if as_json:
         output.show_json(changed)
     else:
         output.show(tables.policy(changed))
 
 
-def _policy(named: Mapping[str, object], named_budget: Mapping[str, object]) -> Policy:
-    """A policy with these fields; the others do not matter, because only these are sent as meant."""
-    try:
-        budget = replace(Policy().budget, **named_budget)  # type: ignore[arg-type]  # each field was read by its own kind
-        return replace(Policy(), budget=budget, **named)  # type: ignore[arg-type]  # the same
-    except ValueError as error:
-        raise exits.Failure(exits.USAGE, str(error)) from error
-
-
-def _parsed(option: str, parse: Callable[[str], T], text: str) -> T:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise exits.Failure(exits.USAGE, f"{option}: {error}") from error
-
-
-def _kinds(text: str) -> frozenset[PageKind]:
-    known = {kind.value: kind for kind in PageKind}
-    named = [word.strip() for word in text.split(",")]
-    unknown = [word for word in named if word not in known]
-    if unknown:
-        raise ValueError(f"{unknown[0]!r} is none of {', '.join(known)}")
-    return frozenset(known[word] for word in named)
+def _size(option: str, text: str) -> int:
+    return parsed(option, units.parse_size, text)
 
 
 @asks_scheduler

@@ -10,8 +10,10 @@ from typing import Any, Generic, TypeVar
 from google.protobuf.message import Message
 
 from numaplace import wire
+from numaplace.model.hand import HandEvent, HandMove, Prediction
 from numaplace.model.ids import HostId, JobId, MoveId
-from numaplace.model.job import Task
+from numaplace.model.job import HomeChange, Task
+from numaplace.model.move import MoveOutcome
 from numaplace.model.policy import Policy
 from numaplace.model.views import AgentStatus, Explanation, Host, Job, LocalEvent, Move, NamedPolicy, Shown
 from numaplace.v1 import local_pb2, numaplace_pb2, types_pb2
@@ -205,3 +207,51 @@ def watch_local_moves() -> Call[LocalEvent]:
     """What happens to the caller's tasks on this host from now on (a stream)."""
     request = local_pb2.WatchLocalMovesRequest()
     return Call("/numaplace.v1.Local/WatchMoves", request, local_pb2.LocalMoveEvent, wire.local_event_from_proto, None)
+
+
+def move_by_hand(
+    what: HandMove, policy: Policy, *, pid: int | None = None, cgroup: str | None = None, job: str | None = None
+) -> Call[HandEvent]:
+    """Move pages by hand, of exactly one of these (a stream that ends with the outcome)."""
+    request = wire.hand_move_to_proto(what, policy, pid=pid, cgroup=cgroup, job=job)
+    return Call("/numaplace.v1.Local/Move", request, local_pb2.LocalMoveEvent, _hand_event, None)
+
+
+def _hand_event(message: local_pb2.LocalMoveEvent) -> HandEvent:
+    event = wire.local_event_from_proto(message)
+    if isinstance(event, HomeChange):
+        raise wire.WireError("event", "is a change of home, which is none of a move")
+    return event
+
+
+def predict_move(
+    what: HandMove, policy: Policy, *, pid: int | None = None, cgroup: str | None = None, job: str | None = None
+) -> Call[Prediction]:
+    """What a move by hand would take now."""
+    return Call(
+        "/numaplace.v1.Local/PredictMove",
+        wire.hand_move_to_proto(what, policy, pid=pid, cgroup=cgroup, job=job),
+        local_pb2.Prediction,
+        wire.prediction_from_proto,
+        MEASURE_DEADLINE_S,
+    )
+
+
+def cancel_local_move(move: MoveId) -> Call[bool]:
+    """End a move by hand early: whether it was running."""
+    return Call(
+        "/numaplace.v1.Local/CancelMove",
+        local_pb2.CancelLocalMoveRequest(move=move),
+        local_pb2.CancelLocalMoveResponse,
+        lambda answer: bool(answer.cancelled),
+    )
+
+
+def list_local_moves() -> Call[tuple[MoveOutcome, ...]]:
+    """How the last moves of the caller's tasks on this host ended, newest first."""
+    return Call(
+        "/numaplace.v1.Local/ListMoves",
+        local_pb2.ListLocalMovesRequest(),
+        local_pb2.ListLocalMovesResponse,
+        lambda answer: tuple(map(wire.outcome_from_proto, answer.outcomes)),
+    )

@@ -3,7 +3,7 @@
 Every failure leaves here as a NumaplaceError, and every unary call has a deadline.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -50,7 +50,7 @@ class Channel:
         except grpc.RpcError as error:
             raise translated(error, self._target.address, self._target.advice) from error
 
-    def stream(self, call: Call[T]) -> Iterator[T]:
+    def stream(self, call: Call[T]) -> Generator[T, None, None]:
         """The answers of a stream until it ends; closing the iterator ends the call."""
         method = self._channel.unary_stream(
             call.method, request_serializer=_serialized, response_deserializer=call.answer.FromString
@@ -112,7 +112,7 @@ class AsyncChannel:
         except grpc.RpcError as error:
             raise translated(error, self._target.address, self._target.advice) from error
 
-    async def stream(self, call: Call[T]) -> AsyncIterator[T]:
+    async def stream(self, call: Call[T]) -> AsyncGenerator[T, None]:
         """The answers of a stream until it ends; closing the iterator ends the call."""
         method = self._channel.unary_stream(
             call.method, request_serializer=_serialized, response_deserializer=call.answer.FromString

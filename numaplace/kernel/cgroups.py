@@ -150,6 +150,23 @@ def at_path(mount: CgroupMount, path: str) -> Cgroup | None:
     return Cgroup(mount.directory / relative, mount.version, path, mount.no_prefix)
 
 
+def named(mount: CgroupMount, name: str) -> Cgroup | None:
+    """Return the cgroup that a person names: its directory on this host, or its path as /proc/PID/cgroup has it.
+
+    It may not exist; None if it lies outside the mounted part.
+    """
+    part = "" if mount.part == "/" else mount.part
+    directory = f"{mount.directory}/"
+    inside = f"{part}/{name[len(directory) :]}" if f"{name}/".startswith(directory) else name
+    return at_path(mount, posixpath.normpath(f"/{inside.lstrip('/')}"))
+
+
+def parent(cgroup: Cgroup) -> Cgroup | None:
+    """Return the cgroup directly above, or None of the hierarchy's top."""
+    above = posixpath.dirname(cgroup.path)
+    return None if above == cgroup.path else Cgroup(cgroup.directory.parent, cgroup.version, above, cgroup.no_prefix)
+
+
 def path_in(mount: CgroupMount, paths: tuple[CgroupPath, ...]) -> str | None:
     """Return a process's path in a hierarchy, from all its cgroup paths."""
     for path in paths:

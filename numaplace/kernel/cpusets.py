@@ -36,6 +36,16 @@ def _path(cgroup: Cgroup, meaning: str) -> Path:
     return cgroup.directory / (name.removeprefix("cpuset.") if cgroup.no_prefix else name)
 
 
+def cpus_path(cgroup: Cgroup) -> Path:
+    """Return the file with the CPUs asked for."""
+    return _path(cgroup, "cpus")
+
+
+def mems_path(cgroup: Cgroup) -> Path:
+    """Return the file with the nodes asked for."""
+    return _path(cgroup, "mems")
+
+
 def has_cpuset(cgroup: Cgroup) -> bool:
     """Whether the cgroup has cpuset files of its own."""
     return _path(cgroup, "effective_cpus").exists()

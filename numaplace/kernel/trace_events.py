@@ -17,7 +17,8 @@ from typing import TypeAlias
 from numaplace.kernel.errors import KernelFormatError
 from numaplace.kernel.files import decode
 
-_COMM_BYTES = 16
+COMM_BYTES = 16
+"""How wide the command stands before the first hyphen that is ours."""
 _CONTEXT = re.compile(
     rb"-([0-9]{1,10}) +(?:\([ 0-9-]+\) +)?\[([0-9]{3,5})\] [^ ]{4,8} +([0-9]{1,12})\.([0-9]{6,9}): (.*)", re.DOTALL
 )
@@ -128,12 +129,12 @@ def parse_line(line: bytes) -> TraceEvent:
     Raises:
         KernelFormatError: it has another form, or is an event that is not known here.
     """
-    match = _CONTEXT.fullmatch(line, _COMM_BYTES)
+    match = _CONTEXT.fullmatch(line, COMM_BYTES)
     if match is None:
         raise _unexpected(line)
     tid, cpu, seconds, fraction, text = match.groups()
     time_ns = int(seconds) * 1_000_000_000 + int(fraction.ljust(9, b"0"))
-    context = Context(int(tid), decode(line[:_COMM_BYTES].lstrip(b" ")), int(cpu), time_ns)
+    context = Context(int(tid), decode(line[:COMM_BYTES].lstrip(b" ")), int(cpu), time_ns)
     if text.startswith(b"sys_sched_setaffinity"):
         return _affinity(context, text.removeprefix(b"sys_sched_setaffinity"), line)
     name, colon, fields = text.partition(b": ")

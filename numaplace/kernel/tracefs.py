@@ -10,6 +10,7 @@ reader is too slow the oldest events are overwritten, and how many is told: then
 import errno
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,9 @@ FORK: Final = "sched/sched_process_fork"
 EXEC: Final = "sched/sched_process_exec"
 EXIT: Final = "sched/sched_process_exit"
 MIGRATE_PAGES: Final = "migrate/mm_migrate_pages"
+USER_FAULT: Final = "exceptions/page_fault_user"
+KERNEL_FAULT: Final = "exceptions/page_fault_kernel"
+DAMON_AGGREGATED: Final = "damon/damon_aggregated"
 
 _PREFIX = "numaplace"
 _INSTANCE = re.compile(rf"{_PREFIX}-([0-9]{{1,10}})-([0-9]{{1,20}})(?:-[a-z]{{1,20}})?", re.ASCII)
@@ -147,6 +151,16 @@ class TraceInstance:
         """Let an event into the buffer no more; raises NoSuchFile."""
         write_text(self.directory / "events" / event / "enable", "0\n")
 
+    def only_threads(self, tids: Iterable[int]) -> None:
+        """Let only events of these threads into the buffer, and of those that they will start.
+
+        Raises:
+            NoSuchFile: this kernel cannot.
+            ProcessGone: none of them is there any more.
+        """
+        write_text(self.directory / "options/event-fork", "1\n")
+        write_text(self.directory / "set_event_pid", " ".join(map(str, tids)) + "\n")
+
     def record(self, *, on: bool) -> None:
         """Let events into the buffer, or none at all; far cheaper than to enable and disable each event."""
         write_text(self.directory / "tracing_on", f"{int(on)}\n")
@@ -157,18 +171,22 @@ class TraceInstance:
         Raises:
             KernelCallError: the instance is broken.
         """
+        return parse_lines(self.read_lines())
+
+    def read_lines(self) -> list[bytes]:
+        """Return the lines that wait as they are, for whoever parses them by the hundred thousand; else as `read`."""
         try:
             data = os.read(self._descriptor, _READ_BYTES)
         except BlockingIOError:
-            return TraceReading(())
+            return []
         except OSError as error:
             raise translate_file("reading trace_pipe", error) from error
         # The kernel cuts its text where the buffer ends, not where a line does.
-        *lines, tail = (self._tail + data).split(b"\n")
-        overlong = len(tail) > _LINE_BYTES_MAX
-        self._tail = b"" if overlong else tail
-        reading = parse_lines(lines)
-        return TraceReading(reading.events, reading.lost, reading.unreadable + overlong)
+        *lines, self._tail = (self._tail + data).split(b"\n")
+        if len(self._tail) > _LINE_BYTES_MAX:
+            lines.append(self._tail)
+            self._tail = b""
+        return lines
 
     def close(self) -> None:
         """Stop, and remove the instance; a second call does nothing.

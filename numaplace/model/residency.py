@@ -57,6 +57,10 @@ class Residency:
         """All resident bytes."""
         return sum(self.cells.values())
 
+    def bytes_on(self, nodes: Nodes) -> int:
+        """Resident bytes on these nodes."""
+        return sum(size for node, size in self.by_node.items() if node in nodes)
+
     def remote_bytes(self, home: Nodes, kinds: frozenset[PageKind] = frozenset(PageKind)) -> int:
         """Resident bytes of the given kinds that lie outside home."""
         return sum(size for cell, size in self.cells.items() if cell.node not in home and cell.kind in kinds)

@@ -3,10 +3,13 @@
 The page-migration document promises that relative position is kept: nodes {0,1} to {2,3} takes node 0's pages to
 node 2 and node 1's to node 3. Sets of unequal size have no such pairing: then a source's bytes are spread over the
 targets in proportion to free memory over distance. Pages that already lie at home never move.
+
+Where sets overlap, one node's pages must be gone before another's arrive, or both would be taken on: so a way is cut
+into legs, one after the other. Pairs by rank always rise or always fall along a chain, so there is no way in a circle.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from numaplace.model.ids import NodeId, Nodes
 from numaplace.model.topology import Topology
@@ -24,21 +27,65 @@ Routes = Mapping[NodeId, tuple[Share, ...]]
 """For each source node the shares of its targets; the weights of one source add up to one."""
 
 
-def plan_routes(
-    previous_home: Nodes, home: Nodes, holding: Nodes, topology: Topology, free_bytes: Mapping[NodeId, int]
-) -> Routes:
-    """Routes for every node in ``holding`` (where the task has pages) that is not in ``home``.
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """A part of a way that is gone at once: the pages of ``sources`` go to ``targets``, which are none of the sources.
+
+    ``pairs``: the sources that have one target of their own; what lies on others is spread over all targets. With
+    ``exact`` a pair is kept or nothing moves: a target that is full, or not allowed, is not made up for by another.
+    """
+
+    sources: Nodes
+    targets: Nodes
+    pairs: Mapping[NodeId, NodeId] = field(default_factory=dict)
+    exact: bool = False
+
+
+def leg_home(previous_home: Nodes, home: Nodes, holding: Nodes) -> Leg:
+    """The way home of all that lies elsewhere on the nodes in ``holding``; position is kept of what is left behind."""
+    pairs = _pair_by_position(previous_home, home)
+    sources = holding - home
+    return Leg(sources, home, {source: target for source, target in pairs.items() if source in sources})
+
+
+def legs_across(sources: Nodes, targets: Nodes) -> tuple[Leg, ...]:
+    """The legs that take the pages of ``sources`` to ``targets`` as the kernel's own `migrate_pages` would.
+
+    As many of each are paired by rank, and a pair of equal nodes stays; else sources that are targets too are skipped.
+    No target of a leg is a source of it or of a later one.
+    """
+    if len(sources) != len(targets):
+        rest = sources - targets
+        return (Leg(rest, targets),) if rest and targets else ()
+    pending = {s: t for s, t in zip(sorted(sources), sorted(targets), strict=True) if s != t}
+    legs: list[Leg] = []
+    while pending:
+        free = {source: target for source, target in pending.items() if target not in pending}
+        legs.append(Leg(frozenset(free), frozenset(free.values()), free, exact=True))
+        for source in free:
+            del pending[source]
+    return tuple(legs)
+
+
+def routes_of(leg: Leg, topology: Topology, free_bytes: Mapping[NodeId, int]) -> Routes:
+    """Where each source of a leg goes.
 
     ``free_bytes`` is what each node can still take; a node that is not named is taken for empty of free memory.
     """
-    pairs = _pair_by_position(previous_home, home)
     routes: dict[NodeId, tuple[Share, ...]] = {}
-    for source in sorted(holding - home):
-        if source in pairs:
-            routes[source] = (Share(pairs[source], 1.0),)
-        elif home:
-            routes[source] = _spread(source, home, topology, free_bytes)
+    for source in sorted(leg.sources):
+        if source in leg.pairs:
+            routes[source] = (Share(leg.pairs[source], 1.0),)
+        elif leg.targets:
+            routes[source] = _spread(source, leg.targets, topology, free_bytes)
     return routes
+
+
+def plan_routes(
+    previous_home: Nodes, home: Nodes, holding: Nodes, topology: Topology, free_bytes: Mapping[NodeId, int]
+) -> Routes:
+    """Routes for every node in ``holding`` (where the task has pages) that is not in ``home``; see `routes_of`."""
+    return routes_of(leg_home(previous_home, home, holding), topology, free_bytes)
 
 
 def _pair_by_position(previous_home: Nodes, home: Nodes) -> dict[NodeId, NodeId]:

@@ -57,6 +57,12 @@ class Topology:
         """The nodes that have memory."""
         return frozenset(node.id for node in self.nodes if node.memory_bytes > 0)
 
+    @cached_property
+    def memory_of_cpu(self) -> Mapping[CpuId, NodeId]:
+        """The node with memory that is nearest to each known CPU, the lowest of several; none where there is none."""
+        nearest = {cpu: self.home_of(frozenset({cpu})) for cpu in self._node_of_cpu}
+        return {cpu: min(nodes) for cpu, nodes in nearest.items() if nodes}
+
     def distance(self, source: NodeId, target: NodeId) -> int:
         """Distance between two nodes in SLIT units; a node unknown to the host counts as remote."""
         node = self.by_id.get(source)

@@ -105,3 +105,75 @@ class LocalMoveEvent(_message.Message):
     finished: _types_pb2.MoveOutcome
     changed: _types_pb2.HomeChange
     def __init__(self, accepted: _Optional[_Union[_types_pb2.MoveOrder, _Mapping]] = ..., progress: _Optional[_Union[_types_pb2.MoveProgress, _Mapping]] = ..., finished: _Optional[_Union[_types_pb2.MoveOutcome, _Mapping]] = ..., changed: _Optional[_Union[_types_pb2.HomeChange, _Mapping]] = ...) -> None: ...
+
+class Transfer(_message.Message):
+    __slots__ = ("sources", "targets")
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    TARGETS_FIELD_NUMBER: _ClassVar[int]
+    sources: str
+    targets: str
+    def __init__(self, sources: _Optional[str] = ..., targets: _Optional[str] = ...) -> None: ...
+
+class PickedPages(_message.Message):
+    __slots__ = ("addresses", "nodes", "shared")
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    SHARED_FIELD_NUMBER: _ClassVar[int]
+    addresses: _containers.RepeatedScalarFieldContainer[int]
+    nodes: _containers.RepeatedScalarFieldContainer[int]
+    shared: bool
+    def __init__(self, addresses: _Optional[_Iterable[int]] = ..., nodes: _Optional[_Iterable[int]] = ..., shared: bool = ...) -> None: ...
+
+class HandMoveRequest(_message.Message):
+    __slots__ = ("transfer", "pages", "policy", "pid", "cgroup", "job")
+    TRANSFER_FIELD_NUMBER: _ClassVar[int]
+    PAGES_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    CGROUP_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    transfer: Transfer
+    pages: PickedPages
+    policy: _types_pb2.Policy
+    pid: int
+    cgroup: str
+    job: str
+    def __init__(self, transfer: _Optional[_Union[Transfer, _Mapping]] = ..., pages: _Optional[_Union[PickedPages, _Mapping]] = ..., policy: _Optional[_Union[_types_pb2.Policy, _Mapping]] = ..., pid: _Optional[int] = ..., cgroup: _Optional[str] = ..., job: _Optional[str] = ...) -> None: ...
+
+class Prediction(_message.Message):
+    __slots__ = ("move_bytes", "seconds", "stall_ms", "left", "strategy", "strategy_reason")
+    MOVE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    STALL_MS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_REASON_FIELD_NUMBER: _ClassVar[int]
+    move_bytes: int
+    seconds: float
+    stall_ms: float
+    left: _containers.RepeatedCompositeFieldContainer[_types_pb2.Left]
+    strategy: _types_pb2.Strategy
+    strategy_reason: str
+    def __init__(self, move_bytes: _Optional[int] = ..., seconds: _Optional[float] = ..., stall_ms: _Optional[float] = ..., left: _Optional[_Iterable[_Union[_types_pb2.Left, _Mapping]]] = ..., strategy: _Optional[_Union[_types_pb2.Strategy, str]] = ..., strategy_reason: _Optional[str] = ...) -> None: ...
+
+class CancelLocalMoveRequest(_message.Message):
+    __slots__ = ("move",)
+    MOVE_FIELD_NUMBER: _ClassVar[int]
+    move: str
+    def __init__(self, move: _Optional[str] = ...) -> None: ...
+
+class CancelLocalMoveResponse(_message.Message):
+    __slots__ = ("cancelled",)
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    cancelled: bool
+    def __init__(self, cancelled: bool = ...) -> None: ...
+
+class ListLocalMovesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListLocalMovesResponse(_message.Message):
+    __slots__ = ("outcomes",)
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    outcomes: _containers.RepeatedCompositeFieldContainer[_types_pb2.MoveOutcome]
+    def __init__(self, outcomes: _Optional[_Iterable[_Union[_types_pb2.MoveOutcome, _Mapping]]] = ...) -> None: ...

@@ -65,6 +65,26 @@ class LocalStub(object):
                 request_serializer=numaplace_dot_v1_dot_local__pb2.WatchLocalMovesRequest.SerializeToString,
                 response_deserializer=numaplace_dot_v1_dot_local__pb2.LocalMoveEvent.FromString,
                 _registered_method=True)
+        self.Move = channel.unary_stream(
+                '/numaplace.v1.Local/Move',
+                request_serializer=numaplace_dot_v1_dot_local__pb2.HandMoveRequest.SerializeToString,
+                response_deserializer=numaplace_dot_v1_dot_local__pb2.LocalMoveEvent.FromString,
+                _registered_method=True)
+        self.PredictMove = channel.unary_unary(
+                '/numaplace.v1.Local/PredictMove',
+                request_serializer=numaplace_dot_v1_dot_local__pb2.HandMoveRequest.SerializeToString,
+                response_deserializer=numaplace_dot_v1_dot_local__pb2.Prediction.FromString,
+                _registered_method=True)
+        self.CancelMove = channel.unary_unary(
+                '/numaplace.v1.Local/CancelMove',
+                request_serializer=numaplace_dot_v1_dot_local__pb2.CancelLocalMoveRequest.SerializeToString,
+                response_deserializer=numaplace_dot_v1_dot_local__pb2.CancelLocalMoveResponse.FromString,
+                _registered_method=True)
+        self.ListMoves = channel.unary_unary(
+                '/numaplace.v1.Local/ListMoves',
+                request_serializer=numaplace_dot_v1_dot_local__pb2.ListLocalMovesRequest.SerializeToString,
+                response_deserializer=numaplace_dot_v1_dot_local__pb2.ListLocalMovesResponse.FromString,
+                _registered_method=True)
 
 
 class LocalServicer(object):
@@ -109,6 +129,35 @@ class LocalServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Move(self, request, context):
+        """Move pages by hand: the order once it is accepted, progress, exactly one outcome. The move ends with the stream:
+        a caller who goes away ends it after its current batch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PredictMove(self, request, context):
+        """What Move would do now; moves nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelMove(self, request, context):
+        """End a move by hand after its current batch; its outcome follows on its stream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMoves(self, request, context):
+        """The outcomes of the caller's tasks that the agent remembers, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LocalServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -141,6 +190,26 @@ def add_LocalServicer_to_server(servicer, server):
                     servicer.WatchMoves,
                     request_deserializer=numaplace_dot_v1_dot_local__pb2.WatchLocalMovesRequest.FromString,
                     response_serializer=numaplace_dot_v1_dot_local__pb2.LocalMoveEvent.SerializeToString,
+            ),
+            'Move': grpc.unary_stream_rpc_method_handler(
+                    servicer.Move,
+                    request_deserializer=numaplace_dot_v1_dot_local__pb2.HandMoveRequest.FromString,
+                    response_serializer=numaplace_dot_v1_dot_local__pb2.LocalMoveEvent.SerializeToString,
+            ),
+            'PredictMove': grpc.unary_unary_rpc_method_handler(
+                    servicer.PredictMove,
+                    request_deserializer=numaplace_dot_v1_dot_local__pb2.HandMoveRequest.FromString,
+                    response_serializer=numaplace_dot_v1_dot_local__pb2.Prediction.SerializeToString,
+            ),
+            'CancelMove': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelMove,
+                    request_deserializer=numaplace_dot_v1_dot_local__pb2.CancelLocalMoveRequest.FromString,
+                    response_serializer=numaplace_dot_v1_dot_local__pb2.CancelLocalMoveResponse.SerializeToString,
+            ),
+            'ListMoves': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMoves,
+                    request_deserializer=numaplace_dot_v1_dot_local__pb2.ListLocalMovesRequest.FromString,
+                    response_serializer=numaplace_dot_v1_dot_local__pb2.ListLocalMovesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -305,6 +374,114 @@ class Local(object):
             '/numaplace.v1.Local/WatchMoves',
             numaplace_dot_v1_dot_local__pb2.WatchLocalMovesRequest.SerializeToString,
             numaplace_dot_v1_dot_local__pb2.LocalMoveEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Move(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/numaplace.v1.Local/Move',
+            numaplace_dot_v1_dot_local__pb2.HandMoveRequest.SerializeToString,
+            numaplace_dot_v1_dot_local__pb2.LocalMoveEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PredictMove(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/numaplace.v1.Local/PredictMove',
+            numaplace_dot_v1_dot_local__pb2.HandMoveRequest.SerializeToString,
+            numaplace_dot_v1_dot_local__pb2.Prediction.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelMove(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/numaplace.v1.Local/CancelMove',
+            numaplace_dot_v1_dot_local__pb2.CancelLocalMoveRequest.SerializeToString,
+            numaplace_dot_v1_dot_local__pb2.CancelLocalMoveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMoves(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/numaplace.v1.Local/ListMoves',
+            numaplace_dot_v1_dot_local__pb2.ListLocalMovesRequest.SerializeToString,
+            numaplace_dot_v1_dot_local__pb2.ListLocalMovesResponse.FromString,
             options,
             channel_credentials,
             insecure,

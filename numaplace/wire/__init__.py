@@ -24,6 +24,13 @@ from numaplace.wire.api import (
 )
 from numaplace.wire.checks import WireError, clean
 from numaplace.wire.errors import DETAILS_KEY, error_details, error_reason
+from numaplace.wire.hand import (
+    REQUEST_BYTES_MAX,
+    hand_move_from_proto,
+    hand_move_to_proto,
+    prediction_from_proto,
+    prediction_to_proto,
+)
 from numaplace.wire.host import (
     abilities_from_proto,
     abilities_to_proto,
@@ -71,6 +78,7 @@ from numaplace.wire.task import (
 
 __all__ = [
     "DETAILS_KEY",
+    "REQUEST_BYTES_MAX",
     "WireError",
     "abilities_from_proto",
     "abilities_to_proto",
@@ -84,6 +92,8 @@ __all__ = [
     "explanation_from_proto",
     "explanation_to_proto",
     "from_bytes",
+    "hand_move_from_proto",
+    "hand_move_to_proto",
     "host_from_proto",
     "host_to_proto",
     "instruction_from_proto",
@@ -109,6 +119,8 @@ __all__ = [
     "policy_from_proto",
     "policy_to_proto",
     "policy_update_to_proto",
+    "prediction_from_proto",
+    "prediction_to_proto",
     "progress_from_proto",
     "progress_to_proto",
     "report_from_proto",

@@ -24,12 +24,12 @@ from node_agent.core.facts import ProcessRef, TaskFacts
 from node_agent.core.rhythm import Rhythm, matters
 from node_agent.core.rules import SelectionRules
 from node_agent.linux.sweep import TaskSweep, boot_clock_s, open_tasks
-from node_agent.linux.topology import read_topology
 from node_agent.linux.watchers import WatcherChoice, open_watchers, see_everything
 from node_agent.ports import Watcher
 from numaplace.kernel.cgroups import Cgroup, attach_process, read_hierarchies
 from numaplace.kernel.cpusets import write_cpus, write_mems
 from numaplace.kernel.procfs import read_stat
+from numaplace.kernel.topology import read_topology
 from numaplace.model.cpuset import format_id_list, parse_cpus, parse_nodes
 from numaplace.model.ids import JobId, NodeId, TaskId
 from numaplace.model.job import ChangeSource, HomeChange

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from numaplace.model.hand import PickedPages, Transfer
 from numaplace.model.ids import NodeId
-from numaplace.model.move import LeftReason, MoveOutcome
+from numaplace.model.move import LeftReason, MoveOutcome, MoveState
 from numaplace.model.policy import Budget, Policy
 from numaplace.model.residency import PageKind, PageSize
 from tests.contract.worlds import NEW, OLD, Job, World, fake_world, real_world
-from tests.fakes.kernel import MIB
+from tests.fakes.kernel import BASE, HUGE, MIB
+from tests.fakes.moves import Control
 
 REAL = os.environ.get("NUMAPLACE_CONTRACT") == "real"
 LIBRARIES = 24 * MIB
@@ -82,7 +84,7 @@ class _Part:
     """Only the first process of a job."""
 
     def __init__(self, job: Job) -> None:
-        self.size_bytes, self.processes = job.size_bytes, job.processes[:1]
+        self.address, self.size_bytes, self.processes = job.address, job.size_bytes, job.processes[:1]
         self.unchanged, self.tried, self.end = job.unchanged, job.tried, job.end
 
 
@@ -176,3 +178,75 @@ def test_no_room_on_the_target_is_told(world: World) -> None:
     outcome = world.move(job, Policy(budget=Budget(headroom_bytes=room + 64 * MIB)))
     settled(job, outcome, LeftReason.TARGET_FULL)
     assert outcome.left[LeftReason.TARGET_FULL] >= 0.9 * job.size_bytes
+
+
+@pytest.mark.parametrize("kind", ["base", "thp"])
+def test_a_transfer_by_hand_does_what_was_foretold(world: World, kind: str) -> None:
+    """From node 0 to node 1 as said before, to the byte while the job rests; back again by a transfer of both nodes."""
+    job = world.job(kind)
+    there = world.by_hand(job, Transfer(OLD, NEW))
+    foretold = world.mover.predict(there)
+    assert world.nodes_of(job, [job.address]) == [0], "a prediction moved something"
+    outcome = world.mover.move(there, Control())
+    settled(job, outcome)
+    assert outcome.moved_bytes >= job.size_bytes
+    assert foretold.move_bytes == outcome.moved_bytes
+    assert foretold.left.get(LeftReason.SHARED) == outcome.left.get(LeftReason.SHARED)
+    assert foretold.strategy is outcome.strategy
+    assert 0 < foretold.stall_ms <= 1000 * foretold.seconds < 1000 * 60
+    same = world.mover.move(world.by_hand(job, Transfer(OLD | NEW, OLD | NEW)), Control())
+    assert (same.state, same.moved_bytes) == (MoveState.COMPLETED, 0)
+    back = world.mover.move(world.by_hand(job, Transfer(OLD | NEW, OLD)), Control())
+    assert job.unchanged()
+    assert back.residency.by_node[NodeId(0)] >= job.size_bytes
+
+
+def test_only_picked_pages_move(world: World) -> None:
+    """Every second page by an address inside it; the page of zeros and one never touched are told, others stay."""
+    job = world.job("holes", 4)
+    pages = range(job.address, job.address + job.size_bytes, BASE)
+    wanted = [page + 9 for page in pages[::2]]
+    behind = job.address + job.size_bytes
+    addresses = (*wanted, *wanted, pages[1], behind, behind + BASE)
+    nodes = (*[NodeId(1)] * len(wanted), *[NodeId(0)] * (len(wanted) + 1), NodeId(1), NodeId(1))
+    by_hand = world.by_hand(job, PickedPages(addresses, nodes))
+    foretold = world.mover.predict(by_hand)
+    outcome = world.mover.move(by_hand, Control())
+    assert job.unchanged()
+    assert outcome.moved_bytes == foretold.move_bytes == len(wanted) * BASE
+    assert outcome.left == foretold.left == {LeftReason.ZERO_PAGE: BASE, LeftReason.VANISHED: BASE}
+    assert outcome.state is MoveState.COMPLETED
+    assert world.nodes_of(job, pages) == [1, 0] * (len(pages) // 2)
+
+
+def test_a_picked_address_stands_for_all_of_its_huge_page(world: World) -> None:
+    """One in the middle moves it whole; of two entries for one page the first decides."""
+    job = world.job("thp", 16)
+    starts = range(job.address, job.address + job.size_bytes, HUGE)
+    picks = [(starts[1] + HUGE // 2, 1), (starts[1], 0), (starts[3] + HUGE - 1, 1)]
+    what = PickedPages(tuple(address for address, _ in picks), tuple(NodeId(node) for _, node in picks))
+    outcome = world.mover.move(world.by_hand(job, what), Control())
+    assert job.unchanged()
+    assert (outcome.state, outcome.moved_bytes) == (MoveState.COMPLETED, 2 * HUGE)
+    assert outcome.counters.host.thp_migration_split == 0
+    assert world.nodes_of(job, starts) == [0, 1, 0, 1, 0, 0, 0, 0]
+
+
+def test_picked_pages_that_strangers_map_move_on_request_only(world: World) -> None:
+    """Of one process of two that share memory: left, or taken along with MOVE_ALL."""
+    job = world.job("shm", 4)
+    pages = tuple(range(job.address, job.address + job.size_bytes, BASE))
+    nodes = (NodeId(1),) * len(pages)
+    left = world.mover.move(world.by_hand(_Part(job), PickedPages(pages, nodes)), Control())
+    assert (left.moved_bytes, dict(left.left)) == (0, {LeftReason.SHARED: job.size_bytes})
+    moved = world.mover.move(world.by_hand(_Part(job), PickedPages(pages, nodes, shared=True)), Control())
+    assert job.unchanged()
+    assert (moved.state, moved.moved_bytes) == (MoveState.COMPLETED, job.size_bytes)
+
+
+def test_addresses_of_another_process_are_refused(world: World) -> None:
+    """None of them is mapped: nothing is tried, and the words say what they may be."""
+    job = world.job("base", 2)
+    outcome = world.mover.move(world.by_hand(job, PickedPages((BASE, 1 << 46), (NodeId(1), NodeId(1)))), Control())
+    assert outcome.state is MoveState.REFUSED
+    assert "another process's" in outcome.words

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,15 +19,16 @@ from node_agent.core.pages import Backing
 from node_agent.linux.host_memory import LinuxHostMemory
 from node_agent.linux.memory import HostMemory
 from node_agent.linux.mover import MemoryMover
-from node_agent.linux.topology import read_topology
 from node_agent.ports import MoveJob
 from numaplace.kernel.procfs import read_identity
+from numaplace.kernel.topology import read_topology
+from numaplace.model.hand import HandMove
 from numaplace.model.ids import Cpus, JobId, MoveId, NodeId, Nodes, TaskId
 from numaplace.model.job import MemoryPolicy
 from numaplace.model.move import MoveOrder, MoveOutcome
 from numaplace.model.policy import Budget, Policy
 from numaplace.model.topology import Topology
-from tests.fakes.kernel import BASE, HUGE, MIB, FakeHost, FakeProcess
+from tests.fakes.kernel import BASE, HUGE, MIB, UNTOUCHED, ZERO, FakeHost, FakeProcess
 from tests.fakes.moves import Control
 
 OLD, NEW = frozenset({NodeId(0)}), frozenset({NodeId(1)})
@@ -36,6 +37,11 @@ GENEROUS = Policy(budget=Budget(headroom_bytes=8 * MIB))
 
 class Job(Protocol):
     """A job of one kind of memory."""
+
+    @property
+    def address(self) -> int:
+        """Where its memory of that kind begins, in its first process."""
+        ...
 
     @property
     def size_bytes(self) -> int:
@@ -89,6 +95,16 @@ class World:
         order = MoveOrder(MoveId("move"), TaskId("task"), home, previous, 1, policy)
         return self.mover.move(MoveJob(order, self.task(job.processes), self.topology), Control())
 
+    def by_hand(self, job: Job, what: HandMove, policy: Policy = GENEROUS) -> MoveJob:
+        """What is asked for by hand, of a job's processes."""
+        order = MoveOrder(MoveId("hand-move"), TaskId("task"), NEW, OLD, 1, policy)
+        return MoveJob(order, self.task(job.processes), self.topology, what)
+
+    def nodes_of(self, job: Job, addresses: Sequence[int]) -> list[int]:
+        """Where the pages at these addresses of its first process are, or negative numbers."""
+        with closing(self.host.open(job.processes[0])) as memory:
+            return [int(node) for node in memory.query(np.array(addresses, np.uint64))]
+
     def close(self) -> None:
         """End all jobs."""
         for job in self.jobs:
@@ -105,6 +121,11 @@ class FakeJob:
 
     def __post_init__(self) -> None:
         self._before = self._content()
+
+    @property
+    def address(self) -> int:
+        """Where its memory begins."""
+        return self.members[0].regions[0].region.start
 
     @property
     def processes(self) -> tuple[ProcessRef, ...]:
@@ -139,6 +160,7 @@ _FAKE: Mapping[str, Mapping[str, object]] = {
     "shm": {"backing": Backing.SHARED},
     "bound": {"policy": MemoryPolicy.BIND, "policy_nodes": OLD},
     "preferred": {"policy": MemoryPolicy.PREFERRED, "policy_nodes": OLD},
+    "holes": {},
     "interleaved": {"policy": MemoryPolicy.INTERLEAVE, "policy_nodes": OLD | NEW},
 }
 
@@ -154,6 +176,8 @@ def fake_world() -> World:
         count = mb * MIB // (HUGE if "page_bytes" in options else BASE)
         nodes = [0, 1] * (count // 2) if kind == "interleaved" else [0] * count
         process = host.start()
+        if kind == "holes":
+            nodes += [ZERO, UNTOUCHED]
         region = host.map(process, nodes, **options)  # type: ignore[arg-type] # the options are those of map
         members: tuple[FakeProcess, ...] = (process,)
         if kind in {"shm", "cow"}:
@@ -173,7 +197,7 @@ class RealJob:
         command = ["numactl", *nodes, sys.executable, "-m", "tests.jobs.memory", kind, str(mb)]
         self._program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         ready = self._hear()
-        self.size_bytes = int(str(ready["size_bytes"]))
+        self.address, self.size_bytes = int(str(ready["address"])), int(str(ready["size_bytes"]))
         self._checksums = ready["checksums"]
         pids = [int(pid) for pid in ready["pids"]]  # type: ignore[attr-defined] # a list, by the job's own words
         self.processes = tuple(ProcessRef(pid, read_identity(pid).start_ticks) for pid in pids)

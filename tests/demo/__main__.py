@@ -16,10 +16,10 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 
-from node_agent.linux.topology import read_topology
 from numaplace.cli import bars, units
 from numaplace.client import NumaplaceError, SchedulerClient
 from numaplace.kernel import numa_maps
+from numaplace.kernel.topology import read_topology
 from numaplace.model.ids import HostId, JobId, NodeId
 from numaplace.model.topology import Topology
 from tests.demo.acts import HOME_SHARE, Course, three_acts, two_nodes

@@ -1,7 +1,7 @@
 """A host, its mover, its journal and its watchers for the agent's core and shell, and a driver that checks the rules.
 
 :class:`Driven` carries the core's instructions out as a shell would, and fails the test as soon as one breaks a rule
-that holds always: what is reported is in the journal before, no task has two movers, an order ends once.
+that holds always: what is reported is in the journal before, no process has two movers, an order ends once.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import os
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from node_agent.core.events import (
     CancelMover,
     Do,
     Event,
+    HandMoveAsked,
     JournalAccept,
     JournalAcknowledge,
     JournalFinish,
@@ -26,6 +27,8 @@ from node_agent.core.events import (
     MeasurePages,
     MoverEnded,
     PagesMeasured,
+    Publish,
+    RefuseByHand,
     Send,
     StartMover,
     Swept,
@@ -35,9 +38,10 @@ from node_agent.core.events import (
 )
 from node_agent.core.facts import Hint, Measured, ProcessRef, Remembered, Sweep, TaskFacts
 from node_agent.ports import MoveControl, MoveJob, NotYoursError
+from numaplace.model.hand import HAND_PREFIX, Prediction, Transfer
 from numaplace.model.ids import CpuId, JobId, MoveId, NodeId, Nodes, TaskId
 from numaplace.model.job import ChangeSource
-from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveState
+from numaplace.model.move import LeftReason, MoveOrder, MoveOutcome, MoveProgress, MoveState
 from numaplace.model.policy import Policy
 from numaplace.model.residency import Residency
 from numaplace.model.session import Abilities, HostLoad, MoveAccepted, PolicySet, Report, Snapshot
@@ -122,6 +126,9 @@ class Driven:
         self.host = HOST
         self.done: list[Do] = []
         self.running: dict[MoveId, MoveOrder] = {}
+        self.by_hand: dict[MoveId, MoveOrder] = {}
+        self.refused: dict[MoveId, str] = {}
+        self.held: dict[MoveId, frozenset[ProcessRef]] = {}
         self.cancels: dict[MoveId, str] = {}
         self.measuring: list[TaskId] = []
         self.wake_s: float | None = None
@@ -163,6 +170,15 @@ class Driven:
         ended = MoveOutcome(of.id, of.task, state, "told", moved_bytes=GIB, seconds=1.0, residency=residency)
         return self.tell(MoverEnded(ended))
 
+    def ask(self, move: str, of: TaskFacts) -> list[Do]:
+        """Somebody asks to move all of these processes' pages from node 0 to node 1."""
+        by_hand = MoveOrder(MoveId(move), of.id, nodes(1), nodes(0), 0, Policy())
+        return self.tell(HandMoveAsked(by_hand, of, Transfer(nodes(0), nodes(1))))
+
+    def end_by_hand(self, move: str, state: MoveState = MoveState.COMPLETED) -> list[Do]:
+        """The mover of a move by hand ends."""
+        return self.tell(MoverEnded(outcome(self.by_hand[MoveId(move)], state)))
+
     def located(self, task: TaskId = T, seconds: float = 0.001, **by_node: int) -> list[Do]:
         """The pages of a task that is being measured are located: ``n0=…, n1=…`` bytes."""
         where = Residency.of_nodes({NodeId(int(name[1:])): size for name, size in by_node.items()})
@@ -192,6 +208,7 @@ class Driven:
         return found.state if found else None
 
     def _carry_out(self, do: Do) -> None:
+        self._carry_out_by_hand(do)
         match do:
             case JournalAccept(accepted):
                 assert accepted.id not in self.accepted, "accepted twice"
@@ -205,7 +222,7 @@ class Driven:
             case JournalAcknowledge(move):
                 assert move in self.finished, "acknowledged before it ended"
                 del self.finished[move]
-            case StartMover(starting):
+            case StartMover(starting, what=None):
                 assert starting.id in self.accepted, "started and not in the journal"
                 assert all(other.task != starting.task for other in self.running.values()), "two movers for a task"
                 self.running[starting.id] = starting
@@ -216,6 +233,7 @@ class Driven:
                 self.cancels[move] = reason
             case MeasurePages(task):
                 assert all(order.task != task for order in self.running.values()), "measured in motion"
+                assert self._free(do.processes), "measured in motion"
                 self.measuring.append(task)
                 assert len(self.measuring) <= self.limits.measurements_max
             case WakeAt(at_s):
@@ -225,6 +243,28 @@ class Driven:
                 self._check_sent(report)
             case JournalPolicies() | _:
                 pass
+
+    def _carry_out_by_hand(self, do: Do) -> None:
+        match do:
+            case StartMover(starting, task, _, what):
+                assert self._free(task.processes), "two movers for a process"
+                self.held[starting.id] = frozenset(task.processes)
+                if what is not None:
+                    self.by_hand[starting.id] = starting
+            case RefuseByHand(move, words):
+                assert move not in self.by_hand, "refused what runs"
+                self.refused[move] = words
+            case Publish(MoveOutcome() as ended):
+                self.held.pop(ended.move, None)
+                self.by_hand.pop(ended.move, None)
+            case Send(MoveOutcome() | MoveProgress() as report):
+                assert not report.move.startswith(HAND_PREFIX), "the scheduler hears of a move by hand"
+            case _:
+                pass
+
+    def _free(self, processes: Iterable[ProcessRef]) -> bool:
+        """Whether no mover has any of these."""
+        return all(held.isdisjoint(processes) for held in self.held.values())
 
     def _check_sent(self, report: Report) -> None:
         match report:
@@ -361,6 +401,12 @@ class FakeMover:
             state = MoveState.SUPERSEDED if reason.startswith("superseded") else MoveState.CANCELLED
             return MoveOutcome(move, job.order.task, state, reason)
         return MoveOutcome(move, job.order.task, self.outcomes.get(move, MoveState.COMPLETED), "told")
+
+    def predict(self, job: MoveJob) -> Prediction:
+        """See :class:`node_agent.ports.Mover`; all that was measured of its first process would move, in one second."""
+        if self.move_fails is not None:
+            raise self.move_fails
+        return Prediction(self.measure(job.task.processes).residency.resident_bytes, 1.0, 2.0)
 
     def finish(self, move: str, state: MoveState = MoveState.COMPLETED) -> None:
         """Let a move end so."""

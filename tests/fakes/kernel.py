@@ -31,6 +31,8 @@ from numaplace.model.topology import LOCAL_DISTANCE, Node, Topology
 BASE = 4096
 HUGE = 2 << 20
 HUGE_PAGES = HUGE // BASE
+UNTOUCHED, ZERO = -1, -2
+"""Among a region's pages: nothing there, and the kernel's page of zeros."""
 MIB = 1 << 20
 
 
@@ -252,9 +254,9 @@ class FakeHost:
         policy: MemoryPolicy = MemoryPolicy.DEFAULT,
         policy_nodes: Nodes = frozenset(),
     ) -> FakeRegion:
-        """Map and touch pages, one on each of these nodes; -1 is a page that is never touched."""
+        """Map and touch pages, one on each of these nodes; UNTOUCHED and ZERO are on none."""
         wanted = np.asarray(nodes, np.int32)
-        folios = np.full(len(wanted), -1, np.int64)
+        folios = np.minimum(wanted, UNTOUCHED).astype(np.int64)
         here = wanted >= 0
         file = backing is not Backing.PRIVATE
         folios[here] = self.folios.add(wanted[here], page_bytes, file=file)
@@ -546,10 +548,16 @@ class FakeProcessMemory:
             return -errno.EFAULT
         if self._hidden(number):
             return -errno.EFAULT if self._host.folios.size[number] > BASE else -errno.ENOENT
-        return -self._host.quirks.absent if number < 0 else int(self._host.folios.node[number])
+        if number < 0:
+            return -(errno.EFAULT if number == ZERO else self._host.quirks.absent)
+        return int(self._host.folios.node[number])
 
     def _hidden(self, number: int) -> bool:
         return number >= 0 and self._host.quirks.old and bool(self._host.folios.marked[number])
+
+    def present(self, addresses: Addresses) -> Mask:
+        """At which of these addresses there is a page."""
+        return np.array([self._number(a) not in {None, UNTOUCHED} for a in addresses.tolist()], np.bool_)
 
     def reveal(self, addresses: Addresses) -> Mask:
         """Read those that are present, each of which loses its mark."""

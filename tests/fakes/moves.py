@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from node_agent.core.strategy import KernelTraits
 from node_agent.linux.mover import MemoryMover
 from node_agent.ports import MoveJob
+from numaplace.model.hand import HandMove, Transfer
 from numaplace.model.ids import MoveId, NodeId, Nodes, TaskId
-from numaplace.model.move import MoveOrder, MoveOutcome, MoveProgress
+from numaplace.model.move import MoveOrder, MoveOutcome, MoveProgress, MoveState
 from numaplace.model.policy import Budget, Policy
 from tests.fakes.kernel import FakeHost, FakeProcess
 
@@ -71,6 +72,38 @@ def move(
     mover = mover or mover_of(host)
     outcome = mover.move(MoveJob(order(home, previous, policy), task, topology), control or Control())
     check(host, processes, home, outcome)
+    return outcome
+
+
+def job_by_hand(
+    host: FakeHost, processes: Sequence[FakeProcess], what: HandMove, policy: Policy | None = None, cgroup: str = ""
+) -> MoveJob:
+    """What is asked for by hand, of a task of these processes."""
+    home, previous = (what.targets, what.sources) if isinstance(what, Transfer) else (frozenset(what.nodes), on())
+    return MoveJob(order(home, previous, policy), host.task(processes, cgroup=cgroup), host.topology(), what)
+
+
+def move_by_hand(
+    host: FakeHost,
+    processes: Sequence[FakeProcess],
+    what: HandMove,
+    *,
+    policy: Policy | None = None,
+    mover: MemoryMover | None = None,
+    control: Control | None = None,
+) -> MoveOutcome:
+    """Move by hand what was asked for, and check what always holds."""
+    mover, job = mover or mover_of(host), job_by_hand(host, processes, what, policy)
+    before = host.bytes_by_node(processes)
+    outcome = mover.move(job, control or Control())
+    assert outcome.state.final
+    assert outcome.words
+    after = host.bytes_by_node(processes)
+    if outcome.state is not MoveState.REFUSED:
+        assert dict(outcome.residency.by_node) == after, "the outcome's residency is not the host's"
+    if isinstance(what, Transfer):
+        others = {node for node in before if node not in what.sources | what.targets}
+        assert {n: after.get(n, 0) for n in others} == {n: before[n] for n in others}, "strangers to the move moved"
     return outcome
 
 

@@ -16,9 +16,10 @@ from typing import Any, NoReturn
 import grpc
 
 from numaplace import wire
+from numaplace.model.hand import HandEvent, HandMove, Prediction
 from numaplace.model.ids import HostId, JobId, MoveId
 from numaplace.model.job import Task
-from numaplace.model.move import MoveState
+from numaplace.model.move import MoveOrder, MoveOutcome, MoveState
 from numaplace.model.policy import Policy
 from numaplace.model.views import AgentStatus, Explanation, Host, Job, LocalEvent, Move, NamedPolicy, Shown
 from numaplace.v1 import local_pb2 as local
@@ -193,12 +194,25 @@ class FakeScheduler(
 
 @dataclass
 class Machine:
-    """What the fake agent knows: tasks by any of their names, and the events to tell."""
+    """What the fake agent knows: tasks by any of their names, and the events to tell.
+
+    ``story`` is told of each move by hand, up to its outcome; one without an outcome waits for its cancellation, as a
+    long move does, and then ends as cancelled: unless the agent is ``cut`` off there, or ``deaf`` to cancellations.
+    ``by_hand`` keeps what was asked for, ``not_now`` refuses it.
+    """
 
     status: AgentStatus
     shown: dict[str | int, Shown] = field(default_factory=dict)
     events: list[LocalEvent] = field(default_factory=list)
     adopted: dict[JobId, str | int] = field(default_factory=dict)
+    story: list[HandEvent] = field(default_factory=list)
+    prediction: Prediction = field(default_factory=lambda: Prediction(0, 0.0, 0.0))
+    ended: list[MoveOutcome] = field(default_factory=list)
+    not_now: str = ""
+    by_hand: list[tuple[HandMove, Policy, str | int]] = field(default_factory=list)
+    cancelled: dict[MoveId, threading.Event] = field(default_factory=dict)
+    cut: bool = False
+    deaf: bool = False
 
 
 class FakeAgent(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # generated stubs carry no types
@@ -242,6 +256,51 @@ class FakeAgent(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # generate
     def WatchMoves(self, _request: local.WatchLocalMovesRequest, _context: Context) -> Iterator[local.LocalMoveEvent]:
         """The events there are; then the stream ends, which the real one does only when it stops."""
         yield from map(wire.local_event_to_proto, self._machine.events)
+
+    def _asked(self, request: local.HandMoveRequest, context: Context) -> None:
+        name = self._shown(request, context)[0]
+        try:
+            what, policy = wire.hand_move_from_proto(request)
+        except wire.WireError as error:
+            refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error), "INVALID_MOVE")
+        if self._machine.not_now:
+            refuse(context, grpc.StatusCode.FAILED_PRECONDITION, self._machine.not_now, "BEING_MOVED")
+        self._machine.by_hand.append((what, policy, name))
+
+    def Move(self, request: local.HandMoveRequest, context: Context) -> Iterator[local.LocalMoveEvent]:
+        """The story that a test wrote."""
+        self._asked(request, context)
+        story = self._machine.story
+        for event in story:
+            if isinstance(event, MoveOrder):
+                self._machine.cancelled[event.id] = threading.Event()
+                context.add_callback(self._machine.cancelled[event.id].set)
+            yield wire.local_event_to_proto(event)
+        if self._machine.cut:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "the agent stops")
+        if story and not isinstance(story[-1], MoveOutcome):
+            order = next(event for event in story if isinstance(event, MoveOrder))
+            self._machine.cancelled[order.id].wait(10)
+            ended = MoveOutcome(order.id, order.task, MoveState.CANCELLED, "cancelled: as asked for")
+            yield wire.local_event_to_proto(ended)
+
+    def PredictMove(self, request: local.HandMoveRequest, context: Context) -> local.Prediction:
+        """The prediction that a test wrote."""
+        self._asked(request, context)
+        return wire.prediction_to_proto(self._machine.prediction)
+
+    def CancelMove(self, request: local.CancelLocalMoveRequest, _context: Context) -> local.CancelLocalMoveResponse:
+        """End a story that waits."""
+        waiting = self._machine.cancelled.get(MoveId(request.move))
+        if waiting is None or waiting.is_set():
+            return local.CancelLocalMoveResponse(cancelled=False)
+        if not self._machine.deaf:
+            waiting.set()
+        return local.CancelLocalMoveResponse(cancelled=True)
+
+    def ListMoves(self, _request: local.ListLocalMovesRequest, _context: Context) -> local.ListLocalMovesResponse:
+        """The outcomes that a test wrote."""
+        return local.ListLocalMovesResponse(outcomes=map(wire.outcome_to_proto, self._machine.ended))
 
 
 @contextlib.contextmanager

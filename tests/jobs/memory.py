@@ -1,9 +1,9 @@
 """A job with one kind of memory: `python -m tests.jobs.memory KIND MB`.
 
 Kinds: base, thp, hugetlb, locked, file, shm (a child maps it too), cow (a child has it after fork), pinned (half of it
-is registered with io_uring), bound (under MPOL_BIND to node 0), preferred (by set_mempolicy), interleaved (over all
-nodes allowed). It says which pids it consists of, where its memory is, and its checksum. Word: `check` sums it up
-anew, in every process of it that shares the memory.
+is registered with io_uring), holes (with a page of zeros and one that was never touched behind it), bound (under
+MPOL_BIND to node 0), preferred (by set_mempolicy), interleaved (over all nodes allowed). It says which pids it consists
+of, where its memory is, and its checksum. Word: `check` sums it up anew, in every process of it that shares the memory.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from numaplace.kernel.mempolicy import mbind, mems_allowed, set_mempolicy
 from numaplace.kernel.policy import PolicyMode
-from tests.jobs.areas import HUGE, MAP_HUGETLB, MB, Area, advise, base_area, huge_area, lock, map_area
+from tests.jobs.areas import HUGE, MAP_HUGETLB, MB, PAGE, Area, advise, base_area, huge_area, lock, map_area
 from tests.jobs.talk import talk
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -68,6 +68,16 @@ def pinned_area(size_bytes: int) -> Area:
     return area
 
 
+def area_with_holes(size_bytes: int) -> Area:
+    """Base pages, and two more behind them: one that is only read, and one that is never touched."""
+    start = map_area(size_bytes + 2 * PAGE)
+    advise(start, size_bytes + 2 * PAGE, mmap.MADV_NOHUGEPAGE)
+    Area(start + size_bytes, PAGE).checksum()
+    area = Area(start, size_bytes)
+    area.fill()
+    return area
+
+
 def bound_area(size_bytes: int) -> Area:
     """Memory under MPOL_BIND to node 0."""
     area = Area(map_area(size_bytes), size_bytes)
@@ -98,6 +108,7 @@ KINDS: Mapping[str, Callable[[int], Area]] = {
     "shm": shm_area,
     "cow": base_area,
     "pinned": pinned_area,
+    "holes": area_with_holes,
     "bound": bound_area,
     "preferred": preferred_area,
     "interleaved": interleaved_area,

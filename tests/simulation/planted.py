@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from node_agent.core.agent import AgentCore
+from node_agent.core.at_work import AtWork
 from node_agent.core.batches import Verdict
 from node_agent.core.desk import Desk
 from node_agent.core.events import Do, JournalAccept, JournalFinish, Send
@@ -90,6 +91,8 @@ def _second_mover(patch: Patch) -> None:
     start = AgentOrders.start
     patch.setattr(AgentOrders, "startable", lambda orders, _: iter(orders.open_orders))
     patch.setattr(AgentOrders, "start", lambda orders, move: start(orders, move) if move in orders._waiting else None)
+    patch.setattr(AtWork, "on", lambda *_: None)
+    patch.setattr(AtWork, "begin", lambda *_: None)
 
 
 def _outcomes_not_repeated(patch: Patch) -> None:

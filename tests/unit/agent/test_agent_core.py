@@ -154,7 +154,7 @@ def test_load_and_progress_are_passed_on() -> None:
     assert agent.tell(LoadMeasured(HostLoad({NodeId(0): 5}))) == [Send(HostLoad({NodeId(0): 5}))]
     agent.told(order("m"))
     progress = MoveProgress(MoveId("m"), 1, 2, 3.0, Residency())
-    assert agent.tell(MoverProgressed(progress)) == [Send(progress), Publish(progress)]
+    assert agent.tell(MoverProgressed(progress)) == [Send(progress), Publish(progress, 0)]
 
 
 # Where pages are

@@ -2,112 +2,30 @@
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from node_agent.core.events import SessionOpened
-from node_agent.core.facts import Measured, ProcessRef, TaskFacts
-from node_agent.rpc import local as local_module
-from node_agent.rpc.local import About, Hands, LocalService, Located, Publisher
+from node_agent.core.events import Publish
+from node_agent.core.facts import ProcessRef
+from node_agent.rpc import publisher as publisher_module
 from node_agent.rpc.peers import PeerGate
+from node_agent.rpc.publisher import Publisher
 from node_agent.rpc.workers import TooManyCallsError
 from numaplace import wire
 from numaplace.model.ids import JobId, MoveId, NodeId, TaskId
 from numaplace.model.job import ChangeSource, Home, HomeChange
-from numaplace.model.move import LeftReason, MoveOrder, MoveProgress
+from numaplace.model.move import LeftReason, MoveProgress
 from numaplace.model.residency import Residency
-from numaplace.model.session import Report
-from numaplace.v1 import local_pb2, local_pb2_grpc
-from tests.fakes.agent import GIB, Driven, FakeTasks, T, U, facts, folder_for_all, nodes, order, outcome
-
-WITHIN_S = 10.0
-ME = os.geteuid()
-ALICE = 1234
-"""A user who is not the one who runs the tests."""
-UNFOLLOWED = facts(TaskId("cgroup:/unfollowed"), pid=77)
-ALICES_UNFOLLOWED = facts(TaskId("cgroup:/alice/unfollowed"), pid=78, uid=ALICE)
-
-
-class Bench:
-    """An agent with three tasks (two of root, one of Alice) and its local service."""
-
-    def __init__(self) -> None:
-        self.agent = Driven()
-        self.agent.sweep(a=0, b=1, alices=0)
-        self.agent.tell(SessionOpened())
-        for task in self.agent.core.tasks.values():
-            uid = ALICE if task.facts.id == "cgroup:/alices" else 0
-            task.facts = facts(task.facts.id, min(task.home.nodes), uid=uid)
-        followed = (task.facts for task in self.agent.core.tasks.values())
-        self.tasks = FakeTasks(lambda: self.agent.now_s, *followed, UNFOLLOWED, ALICES_UNFOLLOWED)
-        self.publisher = Publisher()
-        self.fails: Exception | None = None
-        self.before_adopting: Callable[[], None] = lambda: None
-        self.servers: list[grpc.aio.Server] = []
-
-    async def _find(self, pid: int | None, cgroup: str | None) -> TaskFacts:
-        if isinstance(self.fails, TooManyCallsError):
-            raise self.fails
-        return self.tasks.find(pid=pid, cgroup=cgroup)
-
-    async def _locate(self, processes: tuple[ProcessRef, ...]) -> Located:
-        size = GIB * len(processes)
-        return Measured(Residency.of_nodes({NodeId(0): size, NodeId(1): size})), {LeftReason.PINNED: 4096}
-
-    async def _adopt(self, by_uid: int, job: JobId, process: ProcessRef | None, cgroup: str | None) -> TaskFacts:
-        self.before_adopting()
-        if self.fails is not None:
-            raise self.fails
-        return self.tasks.adopt(job, process=process, cgroup=cgroup, by_uid=by_uid)
-
-    async def _release(self, by_uid: int, job: JobId) -> int:
-        if self.fails is not None:
-            raise self.fails
-        return self.tasks.release(job, by_uid=by_uid)
-
-    def service(self, uid: int) -> LocalService:
-        """The service as one uid sees it."""
-        adopt, release = partial(self._adopt, uid), partial(self._release, uid)
-        hands = Hands(lambda: self.agent.now_s, lambda: True, self._find, self._locate, adopt, release)
-        return LocalService(uid, self.agent.core, hands, self.publisher, About("host", "scheduler:1"))
-
-    async def serve(self, uid: int, path: Path) -> object:
-        """Serve one uid, as the bootstrap does."""
-        server = grpc.aio.server()
-        local_pb2_grpc.add_LocalServicer_to_server(self.service(uid), server)
-        server.add_insecure_port(f"unix:{path}")
-        await server.start()
-        self.servers.append(server)
-        return server
-
-    @asynccontextmanager
-    async def calling(self, folder: Path, uid: int = ME) -> AsyncIterator[Any]:
-        """A stub that speaks to the service of this uid, over a socket of its own."""
-        path = folder / f"{uid}.sock"
-        await self.serve(uid, path)
-        try:
-            async with grpc.aio.insecure_channel(f"unix:{path}") as channel, asyncio.timeout(WITHIN_S):
-                yield local_pb2_grpc.LocalStub(channel)
-        finally:
-            for server in self.servers:
-                await server.stop(None)
-
-
-async def refused(call: Any) -> tuple[grpc.StatusCode, str]:  # noqa: ANN401 - generated stubs carry no types
-    """How a call is refused."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return caught.value.code(), caught.value.details() or ""
+from numaplace.model.views import LocalEvent
+from numaplace.v1 import local_pb2
+from tests.fakes.agent import GIB, T, U, facts, folder_for_all, nodes, order, outcome
+from tests.unit.agent.local_service import ALICE, ALICES_UNFOLLOWED, ME, WITHIN_S, Bench, refused
 
 
 def test_the_status_says_what_the_agent_is(tmp_path: Path) -> None:
@@ -320,36 +238,35 @@ def test_who_asks_for_too_much_at_once_is_told(tmp_path: Path, call: tuple[str, 
 
 
 def test_watching_misses_nothing_and_shows_everybody_their_own(tmp_path: Path) -> None:
-    """From the first metadata on; also the outcome of a task that is gone by then goes to its owner."""
+    """From the first metadata on: whose it is comes with the event, so a task may be gone by then."""
     alices = TaskId("cgroup:/alices")
     mine, others = order("m", alices, 0), order("n", T, 0)
     change = HomeChange(alices, frozenset(), nodes(0), Home(nodes(1), 2), nodes(0), ChangeSource.SWEEP)
-    progress = [MoveProgress(MoveId(move), 1, 2, 3.0, Residency()) for move in ("m", "n", "unknown")]
-    said: list[Report | MoveOrder] = [change, mine, others, *progress, outcome(mine), outcome(others)]
+    progress = [MoveProgress(MoveId(move), 1, 2, 3.0, Residency()) for move in ("m", "n")]
+    of_alice: list[LocalEvent] = [change, mine, progress[0], outcome(mine)]
+    of_root: list[LocalEvent] = [others, progress[1], outcome(others)]
 
-    async def watched(uid: int, before: int, after: int) -> list[str]:
+    async def watched(uid: int, count: int) -> list[str]:
         bench = Bench()
         async with bench.calling(tmp_path, uid) as stub:
             call = stub.WatchMoves(local_pb2.WatchLocalMovesRequest())
             await call.initial_metadata()
-            for what in said[:-2]:
-                bench.publisher.publish(what)
-            seen = [await call.read() for _ in range(before)]
-            del bench.agent.core.tasks[alices]
-            for what in said[-2:]:
-                bench.publisher.publish(what)
-            seen += [await call.read() for _ in range(after)]
+            for what in of_alice:
+                bench.publisher.publish(Publish(what, ALICE))
+            for what in of_root:
+                bench.publisher.publish(Publish(what, 0))
+            seen = [await call.read() for _ in range(count)]
             call.cancel()
         return [event.WhichOneof("event") for event in seen]
 
-    everything = ["changed", "accepted", "accepted", "progress", "progress", "progress", "finished", "finished"]
-    assert asyncio.run(watched(0, 6, 2)) == everything
-    assert asyncio.run(watched(ALICE, 3, 1)) == ["changed", "accepted", "progress", "finished"]
+    first = ["changed", "accepted", "progress", "finished"]
+    assert asyncio.run(watched(0, 7)) == [*first, "accepted", "progress", "finished"]
+    assert asyncio.run(watched(ALICE, 4)) == first
 
 
 def test_watchers_are_counted_and_their_places_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Too many of one user are refused, others are not; one that goes makes room at once."""
-    monkeypatch.setattr(local_module, "WATCHERS_OF_UID_MAX", 2)
+    monkeypatch.setattr(publisher_module, "WATCHERS_OF_UID_MAX", 2)
 
     async def scenario() -> None:
         bench = Bench()
@@ -361,7 +278,7 @@ def test_watchers_are_counted_and_their_places_given_back(tmp_path: Path, monkey
             assert (await refused(third.read()))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
             await roots.WatchMoves(local_pb2.WatchLocalMovesRequest()).initial_metadata()
             calls[0].cancel()
-            while list(bench.publisher._watchers.values()).count(ALICE) == 2:  # noqa: ASYNC110 - the server learns of it when it likes
+            while bench.publisher.watching(ALICE) == 2:  # noqa: ASYNC110 - the server learns of it when it likes
                 await asyncio.sleep(0.001)
             fourth = stub.WatchMoves(local_pb2.WatchLocalMovesRequest())
             await fourth.initial_metadata()
@@ -373,21 +290,10 @@ def test_a_slow_watcher_loses_events_and_costs_no_memory() -> None:
     """Whoever does not read is no reason to keep everything."""
     publisher = Publisher()
     with publisher.watch(ALICE) as queue:
-        for n in range(3 * local_module.EVENTS_MAX):
-            publisher.publish(MoveProgress(MoveId(str(n)), 1, 2, 3.0, Residency()))
-        assert queue.qsize() == local_module.EVENTS_MAX
-    assert publisher._watchers == {}
-
-
-def test_a_watcher_for_years_remembers_a_bounded_number_of_moves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Moves whose end it never saw are forgotten, the oldest first."""
-    monkeypatch.setattr(local_module, "OWNERS_MAX", 10)
-    owners = local_module._Owners(Bench().agent.core)
-    for n in range(100):
-        owners.owner_uid(order(f"m{n}", TaskId("cgroup:/alices")))
-    assert len(owners._of_move) == 10
-    assert owners.owner_uid(MoveProgress(MoveId("m99"), 1, 2, 3.0, Residency())) == ALICE
-    assert owners.owner_uid(MoveProgress(MoveId("m0"), 1, 2, 3.0, Residency())) == 0
+        for n in range(3 * publisher_module.EVENTS_MAX):
+            publisher.publish(Publish(MoveProgress(MoveId(str(n)), 1, 2, 3.0, Residency()), ALICE))
+        assert queue.qsize() == publisher_module.EVENTS_MAX
+    assert publisher.watching(ALICE) == 0
 
 
 _LIST_AS = """

@@ -6,14 +6,16 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from node_agent.core.facts import ProcessRef
-from node_agent.core.pages import Backing, Region
+from node_agent.core.pages import Backing, Pages, Region
 from node_agent.core.strategy import KernelTraits
 from node_agent.linux import probe as probe_module
-from node_agent.linux.probe import PROBE_BYTES, ROUNDS, THREADS_TRIED, TraitsProbe, probe
+from node_agent.linux.probe import BATCH_PAGES, PROBE_BYTES, ROUNDS, THREADS_TRIED, TraitsProbe, probe
 from numaplace.model.ids import NodeId
+from tests.fakes.kernel import BASE, HUGE
 
 NODES = (NodeId(0), NodeId(1))
 CALL_S = 0.1
@@ -29,6 +31,13 @@ class FakeMemory:
         """The area, and a library that is larger."""
         library = Region(1 << 40, (1 << 40) + 2 * PROBE_BYTES, Backing.FILE, name="/lib/libc.so")
         return [library, Region(1 << 30, (1 << 30) + PROBE_BYTES, Backing.PRIVATE)]
+
+    def pages(self, start: int, end: int) -> Pages:
+        """Base pages and two huge ones."""
+        addresses = np.array([start, end - HUGE, end - 2 * HUGE], np.uint64)
+        sizes = np.array([BASE, HUGE, HUGE], np.int64)
+        nothing = np.zeros(3, np.uint8)
+        return Pages(addresses, np.zeros(3, np.int32), sizes, nothing, np.zeros(3, np.uint64), nothing)
 
     def migrate(self, source: NodeId, target: NodeId) -> int:
         """A whole-process call."""
@@ -81,6 +90,7 @@ def found(shares: Sequence[float], monkeypatch: pytest.MonkeyPatch, several_cost
         for share in shares:
             yield "123\n"  # of the time before the call
             yield f"{int(share * CALL_S * 1e9)}\n"
+        yield "123\n"  # once it has mapped huge pages
 
     on = host(several_cost=several_cost)
     heard = io.StringIO("".join(answers()))
@@ -109,6 +119,16 @@ def test_threads_must_gain_where_the_lock_is_held_and_else_not_lose(
 ) -> None:
     """On an old kernel several threads are dear; on a new one they pay unless the CPUs were taken."""
     assert found([share] * ROUNDS, monkeypatch, several_cost).threads_pay == threads
+
+
+def test_speeds_are_those_of_one_of_the_threads_that_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Base pages by as many threads as pay, a thousandth of a second a call; two huge pages in one call."""
+    batches = PROBE_BYTES // BASE // BATCH_PAGES
+    one = found([0] * ROUNDS, monkeypatch, several_cost=2.2)
+    assert one.base_bytes_per_s == pytest.approx(PROBE_BYTES / (batches * 0.001))
+    several = found([0] * ROUNDS, monkeypatch, several_cost=0.4)
+    assert several.base_bytes_per_s == pytest.approx(PROBE_BYTES / (batches * 0.0004) / THREADS_TRIED)
+    assert several.huge_bytes_per_s == pytest.approx(2 * HUGE / 0.0004)
 
 
 @pytest.mark.parametrize("answer", ["", "12", "9" * 100 + "\n", "many\n"])

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from node_agent.core.agent import AgentCore
-from node_agent.core.events import AbilitiesKnown, Do, Event, SessionOpened, Swept, Told, WakeAt, Woke
+from node_agent.core.events import AbilitiesKnown, Do, Event, Publish, SessionOpened, Swept, Told, WakeAt, Woke
 from node_agent.core.facts import Measured, Remembered, Sweep
 from node_agent.linux.journal import JournalError
 from node_agent.linux.sweep import boot_clock_s
@@ -26,6 +26,7 @@ from numaplace.model.session import (
     ResidencyMeasured,
     Snapshot,
 )
+from numaplace.model.views import LocalEvent
 from tests.fakes.agent import GIB, HOST, FakeJournal, FakeMover, T, facts, order
 
 WITHIN_S = 10.0
@@ -48,10 +49,13 @@ class Bench:
         self.mover = FakeMover()
         self.core = core or AgentCore("me", self.journal.remember("boot-1"))
         self.reports: list[Report] = []
-        self.published: list[Report | MoveOrder] = []
+        self.published: list[LocalEvent] = []
         self._said = asyncio.Condition()
         self._tellers: set[asyncio.Task[None]] = set()
-        self.shell = Shell(self.core, self.mover, self.journal, BootClock(), Outlets(self._send, self.published.append))
+        self.shell = Shell(self.core, self.mover, self.journal, BootClock(), Outlets(self._send, self._publish))
+
+    def _publish(self, told: Publish) -> None:
+        self.published.append(told.what)
 
     def _send(self, report: Report) -> None:
         self.reports.append(report)

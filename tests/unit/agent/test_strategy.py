@@ -31,7 +31,7 @@ def situation(
 ) -> Situation:
     """A job of 100 MB on node 0 whose home is node 1."""
     residency = Residency({Cell(NodeId(0), size, PageKind.ANON): 100 * MIB})
-    return Situation(NEW, OLD, mems, routes, residency, owns_cpuset, kernel_moves, selective, room_bytes)
+    return Situation(NEW, OLD, OLD, mems, routes, residency, owns_cpuset, kernel_moves, selective, room_bytes)
 
 
 def test_batches_by_several_threads_on_a_new_kernel() -> None:

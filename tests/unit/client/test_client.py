@@ -36,7 +36,8 @@ from numaplace.client import (
 )
 from numaplace.client.calls import Call
 from numaplace.client.target import scheduler_target
-from numaplace.model.ids import HostId, JobId, MoveId
+from numaplace.model.hand import Transfer
+from numaplace.model.ids import HostId, JobId, MoveId, NodeId
 from numaplace.model.move import MoveState
 from numaplace.model.policy import FollowMode, Policy
 from numaplace.v1 import numaplace_pb2
@@ -44,6 +45,7 @@ from numaplace.wire import WireError
 from tests.fakes import samples, services
 from tests.fakes.services import Cluster, Machine
 
+ACROSS = Transfer(frozenset({NodeId(0)}), frozenset({NodeId(1)}))
 TRAIN, ETL = JobId("train"), JobId("etl")
 
 
@@ -218,10 +220,13 @@ def test_every_unary_call_has_a_deadline(kind: Callable[..., Any]) -> None:
         calls.get_host: ("h",), calls.get_job: ("j",), calls.explain_job: ("j",), calls.get_move: ("m",),
         calls.cancel_move: ("m",), calls.get_policy: ("j",), calls.update_policy: ("j", Policy()),
         calls.delete_policy: ("j",), calls.adopt: ("j",), calls.release: ("j",),
+            calls.move_by_hand: (ACROSS, Policy()), calls.predict_move: (ACROSS, Policy()),
+            calls.cancel_local_move: ("m",),
     }  # fmt: skip
     if getattr(kind, "__module__", "") == calls.__name__ and kind.__name__[0].islower() and kind is not calls._parent:
         call: Call[object] = kind(*arguments.get(kind, ()))
-        assert (call.deadline_s is None) == ("Watch" in call.method)
+        streams = "Watch" in call.method or call.method.endswith("/Move")
+        assert (call.deadline_s is None) == streams
 
 
 def test_nobody_there_is_said_with_the_address_and_advice(tmp_path: Path) -> None:

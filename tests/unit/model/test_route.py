@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numaplace.model.ids import NodeId, Nodes
-from numaplace.model.route import Routes, plan_routes
+from numaplace.model.route import Leg, Routes, legs_across, plan_routes, routes_of
 from numaplace.model.topology import Node, Topology
 from tests import strategies
 
@@ -82,3 +82,64 @@ def test_unequal_sets_are_spread_by_free_memory_and_distance() -> None:
 def test_with_nothing_free_anywhere_the_parts_are_equal() -> None:
     """The kernel will say that the target is full; the plan does not guess."""
     assert [share.weight for share in plan({0}, {2, 3}, {0})[NodeId(0)]] == [0.5, 0.5]
+
+
+def kernel_pairs(sources: Nodes, targets: Nodes) -> dict[NodeId, NodeId]:
+    """Where `migrate_pages` takes what lies on each source: `node_remap` of mm/mempolicy.c, for sets of one size."""
+    return dict(zip(sorted(sources), sorted(targets), strict=True))
+
+
+def walked(legs: tuple[Leg, ...], node: NodeId) -> NodeId:
+    """Where pages of a node are after all legs, each of whose sources has one target."""
+    for leg in legs:
+        node = leg.pairs[node] if node in leg.sources else node
+    return node
+
+
+same_size = st.integers(1, 8).flatmap(
+    lambda n: st.tuples(
+        *[st.frozensets(st.integers(0, 15).map(NodeId), min_size=n, max_size=n)] * 2,
+    )
+)
+
+
+@given(same_size)
+def test_legs_of_equal_sets_end_where_the_kernel_would_put_each_page(sets: tuple[Nodes, Nodes]) -> None:
+    """Leg by leg every source's pages arrive at its own target, and are never taken on by a later leg."""
+    sources, targets = sets
+    legs = legs_across(sources, targets)
+    pairs = kernel_pairs(sources, targets)
+    assert {node: walked(legs, node) for node in sources} == pairs
+    moving = [node for leg in legs for node in leg.sources]
+    assert sorted(moving) == sorted(node for node, target in pairs.items() if node != target)
+    assert all(leg.exact and set(leg.pairs) == leg.sources for leg in legs)
+
+
+@given(near, near)
+def test_no_target_of_a_leg_is_a_pending_source(sources: Nodes, targets: Nodes) -> None:
+    """Whatever the sets: what a leg brings somewhere no leg from then on takes away."""
+    legs = legs_across(sources, targets)
+    for number, leg in enumerate(legs):
+        pending = {node for later in legs[number:] for node in later.sources}
+        assert leg.sources
+        assert not leg.targets & pending
+
+
+def test_overlapping_sets_go_in_legs() -> None:
+    """{0,1} to {1,2}: 1 to 2 first, then 0 to 1."""
+    pairs = [dict(leg.pairs) for leg in legs_across(_nodes({0, 1}), _nodes({1, 2}))]
+    assert pairs == [{NodeId(1): NodeId(2)}, {NodeId(0): NodeId(1)}]
+
+
+@given(near, near, strategies.topologies(), free)
+def test_sets_of_unequal_size_skip_what_is_in_both_and_spread_the_rest(
+    sources: Nodes, targets: Nodes, topology: Topology, room: dict[NodeId, int]
+) -> None:
+    """As the kernel skips sources that are targets; but what it would give to one target is spread."""
+    if len(sources) == len(targets) or not targets:
+        return
+    legs = legs_across(sources, targets)
+    assert [leg.sources for leg in legs] == ([sources - targets] if sources - targets else [])
+    for leg in legs:
+        for shares in routes_of(leg, topology, room).values():
+            assert {share.target for share in shares} <= targets

@@ -27,6 +27,7 @@ VIEWS: list[tuple[st.SearchStrategy[Any], Callable[[Any], Any], Callable[[Any], 
     (strategies.statuses, wire.status_to_proto, wire.status_from_proto),
     (strategies.shown, wire.shown_to_proto, wire.shown_from_proto),
     (strategies.local_events, wire.local_event_to_proto, wire.local_event_from_proto),
+    (strategies.predictions, wire.prediction_to_proto, wire.prediction_from_proto),
 ]
 
 
