@@ -16,7 +16,7 @@ from numaplace.cli import connect
 Offer = tuple[str, str]
 """A word and what it is."""
 
-PATIENCE_S = 0.5
+PATIENCE_S = 1.0
 CGROUP_ROOT = "/sys/fs/cgroup"
 
 

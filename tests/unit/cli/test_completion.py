@@ -18,6 +18,7 @@ from numaplace.cli.app import built
 
 SCRIPT = Path(__file__).resolve().parents[3] / "packaging/share/bash-completion/completions/numaplace"
 PATIENCE_S = 60
+AGAIN_S = 5
 
 
 class Prompt:
@@ -26,16 +27,18 @@ class Prompt:
     def __init__(self, terminal: int) -> None:
         self._terminal = terminal
 
-    def type(self, keys: str, until: str) -> str:
-        """Type, and wait for these words; all that was written meanwhile."""
+    def type(self, keys: str, until: str) -> None:
+        """Type, and wait for these words; the last key is pressed again as a person would on a slow machine."""
         os.write(self._terminal, keys.encode())
         written = ""
         deadline = time.monotonic() + PATIENCE_S
         while until not in written:
-            ready, _, _ = select.select([self._terminal], [], [], max(0, deadline - time.monotonic()))
-            assert ready, f"no {until!r} in {written!r}"
-            written += os.read(self._terminal, 65_536).decode()
-        return written
+            assert time.monotonic() < deadline, f"no {until!r} in {written!r}"
+            ready, _, _ = select.select([self._terminal], [], [], AGAIN_S)
+            if ready:
+                written += os.read(self._terminal, 65_536).decode()
+            else:
+                os.write(self._terminal, keys[-1].encode())
 
 
 @contextmanager
@@ -74,7 +77,13 @@ def offered(line: str) -> list[str]:
     return CliRunner().invoke(built(), env=env, prog_name="numaplace").stdout.split()
 
 
-@pytest.mark.usefixtures("services_env")
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer is waited for as long as a busy machine needs."""
+    monkeypatch.setattr(completing, "PATIENCE_S", float(PATIENCE_S))
+
+
+@pytest.mark.usefixtures("services_env", "patient")
 @pytest.mark.parametrize(
     ("line", "word"),
     [("numaplace explain tr", "train"), ("numaplace policy set tr", "train"), ("numaplace hosts --h", "--help"),
@@ -85,6 +94,7 @@ def test_names_are_those_that_the_services_know(line: str, word: str) -> None:
     assert word in offered(line)
 
 
+@pytest.mark.usefixtures("patient")
 def test_the_service_is_the_one_that_the_line_names(services_env: dict[str, str]) -> None:
     """An option that was written already counts, not only the environment."""
     socket = services_env.pop("NUMAPLACE_SOCKET")
