@@ -21,7 +21,7 @@ from tests.harness.cluster import polls
 from tests.harness.job import Job
 
 SOCKET = "/run/numaplace/agent.sock"
-ANSWERS_WITHIN_S = 60.0
+ANSWERS_WITHIN_S = 180.0
 AFTER_S = 0.5
 
 
@@ -67,10 +67,12 @@ class Arena:
         self._stack.__exit__(kind, error, trace)
 
     def _wait_agent(self) -> None:
+        asked = None
         for _ in polls(ANSWERS_WITHIN_S):
-            if self.guest.run(["numaplace", "status"], check=False, timeout_s=ANSWERS_WITHIN_S).exit_code == 0:
+            asked = self.guest.run(["numaplace", "status"], check=False, timeout_s=ANSWERS_WITHIN_S)
+            if asked.exit_code == 0:
                 return
-        raise BenchError("the agent does not answer")
+        raise BenchError(f"the agent does not answer: {asked.stderr if asked else 'it was not asked'}")
 
     def job(self, *argv: str) -> Job:
         """Start a job on node 0; it ends with the next one, or with the arena."""
