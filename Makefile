@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo test quick lint check-protos protos bench lock clean
+.PHONY: help setup lab demo test quick lint check-protos protos check-man man bench lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -42,12 +42,12 @@ test: lint lab ## Run all tests, those on real kernels included
 quick: setup ## Run the tests that need no guest
 	$(BIN)/pytest -m "not lab"
 
-lint: setup check-protos ## ruff, mypy, import-linter, interrogate
+lint: setup check-protos check-man ## ruff, mypy, import-linter, interrogate
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/interrogate -q numaplace scheduler node_agent
+	$(BIN)/interrogate -q numaplace scheduler node_agent tools
 
 check-protos: setup ## Fail if numaplace/v1 is not what protos/ generates
 	@tmp=$$(mktemp -d); trap 'rm -rf $$tmp' EXIT; \
@@ -56,6 +56,14 @@ check-protos: setup ## Fail if numaplace/v1 is not what protos/ generates
 
 protos: setup ## Generate numaplace/v1 from protos/
 	UV=$(UV) protos/generate.sh
+
+check-man: setup ## Fail if packaging/share is not what the commands say of themselves
+	@tmp=$$(mktemp -d); trap 'rm -rf $$tmp' EXIT; \
+	$(BIN)/python -m tools.reference $$tmp/share && diff -r $$tmp/share packaging/share \
+	  || { echo "packaging/share differs from the commands' help: run make man" >&2; exit 1; }
+
+man: setup ## Generate the manual pages and shell completion in packaging/share
+	$(BIN)/python -m tools.reference packaging/share
 
 bench: lab ## Measure against the rivals; GROUP=name for one group
 	$(BIN)/python -m tests.bench $(if $(GROUP),--group $(GROUP))

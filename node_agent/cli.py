@@ -6,19 +6,21 @@ from typing import Annotated, Any
 import typer
 
 from node_agent.configured import Configured, from_json, to_json
-from node_agent.exits import EXIT_CONFIGURATION, EXIT_FAILED, StartError
+from node_agent.exits import EXIT_CONFIGURATION, EXIT_FAILED, HELP, StartError
 from node_agent.launch import become_agent
 from node_agent.settings import AgentSettings
 from numaplace import __version__
 from numaplace.configuration import load_settings
 from numaplace.configured import ConfigurationError
+from numaplace.epilog import epilog
 
 app = typer.Typer(
     name="numaplace-agent",
     help="The agent of one host: notices when a task's CPUs change nodes, and brings its pages after it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
+    epilog=epilog(("numaplace-agent probe", "numaplace-agent run --cgroup-root /slurm --mode observe"), HELP),
 )
 
 Config = Annotated[
@@ -42,7 +44,16 @@ def _common(
     del version
 
 
-@app.command()
+@app.command(
+    epilog=epilog(
+        (
+            "numaplace-agent run --scheduler sched1:7700 --cgroup-root /slurm",
+            "numaplace-agent run --cgroup-root /jobs --mode observe      (alone; decide, but move nothing)",
+            "numaplace-agent run --config /etc/numaplace/agent.toml",
+        ),
+        HELP,
+    )
+)
 def run(  # noqa: PLR0917 - typer passes by keyword
     config: Config = None,
     scheduler: Annotated[
@@ -71,16 +82,7 @@ def run(  # noqa: PLR0917 - typer passes by keyword
     ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
-    """Run the agent until SIGTERM.
-
-    **For example**
-
-        numaplace-agent run --scheduler sched1:7700 --cgroup-root /slurm
-
-        numaplace-agent run --cgroup-root /jobs --mode observe      (alone; decide, but move nothing)
-
-        numaplace-agent run --config /etc/numaplace/agent.toml
-    """
+    """Run the agent until SIGTERM."""
     flags: dict[str, Any] = {
         "scheduler": scheduler,
         "host": host,
@@ -101,14 +103,9 @@ def run(  # noqa: PLR0917 - typer passes by keyword
         raise typer.Exit(EXIT_FAILED) from error
 
 
-@app.command("check-config")
+@app.command("check-config", epilog=epilog(("numaplace-agent check-config --config /etc/numaplace/agent.toml",), HELP))
 def check_config(config: Config = None) -> None:
-    """Read the configuration as ``run`` would, and print it.
-
-    **For example**
-
-        numaplace-agent check-config --config /etc/numaplace/agent.toml
-    """
+    """Read the configuration as run would, and print it."""
     from node_agent.bootstrap import endpoint_of  # noqa: PLC0415 - `run` does without: it begins anew
 
     settings = _settings(config, {})
@@ -120,14 +117,9 @@ def check_config(config: Config = None) -> None:
     typer.echo(settings.model_dump_json(indent=2))
 
 
-@app.command()
+@app.command(epilog=epilog(("sudo numaplace-agent probe",), HELP))
 def probe(config: Config = None) -> None:
-    """Say what the agent can and cannot do on this host, and what to change.
-
-    **For example**
-
-        sudo numaplace-agent probe
-    """
+    """Say what the agent can and cannot do on this host, and what to change."""
     from node_agent.bootstrap import describe_host  # noqa: PLC0415 - `run` does without: it begins anew
 
     settings = _settings(config, {})

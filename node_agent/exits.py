@@ -5,6 +5,7 @@ EXIT_DATA = 65
 """EX_DATAERR of sysexits.h: the journal is damaged and stays so; a full disk or a lock may pass."""
 EXIT_CONFIGURATION = 78
 """EX_CONFIG of sysexits.h: starting again does not help."""
+HELP = "Exit codes: 0 done, 1 failed, 2 wrong usage, 65 the journal is damaged, 78 wrong configuration."
 
 
 class StartError(Exception):

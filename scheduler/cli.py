@@ -14,6 +14,7 @@ import typer
 from numaplace import __version__
 from numaplace.configuration import load_settings
 from numaplace.configured import ConfigurationError
+from numaplace.epilog import epilog
 from numaplace.telemetry import events, keys, set_up_logs
 from scheduler.bootstrap import serve, tls_files
 from scheduler.certs import CertificateError, Made, make_ca, make_host, make_scheduler, make_user
@@ -26,13 +27,20 @@ EXIT_UNAVAILABLE = 69
 """EX_UNAVAILABLE of sysexits.h: the address is taken."""
 EXIT_CONFIGURATION = 78
 """EX_CONFIG of sysexits.h: starting again does not help."""
+EXIT_HELP = (
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 65 the database is damaged, 69 the address is taken,"
+    " 74 the database cannot be used, 75 the database is in use or the disk is full, 78 wrong configuration."
+)
 
 app = typer.Typer(
     name="numaplace-scheduler",
     help="The central service: watches homes and pages on all hosts, and decides what to move and when.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
+    epilog=epilog(
+        ("numaplace-scheduler certs init --name sched1", "numaplace-scheduler run --mode observe"), EXIT_HELP
+    ),
 )
 
 Config = Annotated[
@@ -59,7 +67,16 @@ def _common(
     del version
 
 
-@app.command()
+@app.command(
+    epilog=epilog(
+        (
+            "numaplace-scheduler run            (plaintext on loopback, for one machine)",
+            "numaplace-scheduler run --listen [::]:7700 --tls-ca ca.pem --tls-cert sched.pem --tls-key sched.key",
+            "numaplace-scheduler run --config /etc/numaplace/scheduler.toml",
+        ),
+        EXIT_HELP,
+    )
+)
 def run(  # noqa: PLR0917 - typer passes by keyword
     config: Config = None,
     listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where agents and users dial.")] = None,
@@ -72,15 +89,7 @@ def run(  # noqa: PLR0917 - typer passes by keyword
     insecure: Annotated[bool | None, typer.Option("--insecure", help="Allow plaintext beyond loopback.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
-    """Run the scheduler until SIGTERM.
-
-    Examples:
-        numaplace-scheduler run                                     (plaintext on loopback, for one machine)
-
-        numaplace-scheduler run --listen 0.0.0.0:7700 --tls-ca ca.pem --tls-cert scheduler.pem --tls-key scheduler.key
-
-        numaplace-scheduler run --config /etc/numaplace/scheduler.toml
-    """
+    """Run the scheduler until SIGTERM."""
     flags: dict[str, Any] = {
         "listen": listen,
         "store": {"path": db},
@@ -108,63 +117,55 @@ def run(  # noqa: PLR0917 - typer passes by keyword
 certs = typer.Typer(
     help="Make a CA, and certificates for the scheduler, hosts and users; no file is overwritten.",
     no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog=epilog(("numaplace-scheduler certs init --name sched1", "numaplace-scheduler certs host node17"), EXIT_HELP),
 )
 app.add_typer(certs, name="certs")
 
 Folder = Annotated[Path, typer.Option("--dir", "-d", help="Where the CA and the certificates are.")]
 
 
-@certs.command("init")
+@certs.command(
+    "init",
+    epilog=epilog(("numaplace-scheduler certs init --name sched1.example.org --name 10.0.0.5",), EXIT_HELP),
+)
 def certs_init(
     name: Annotated[
         list[str] | None, typer.Option(help="A DNS name or address at which the scheduler is dialled; repeatable.")
     ] = None,
     folder: Folder = Path("certs"),
 ) -> None:
-    """Make the CA and the scheduler's certificate. Keep ca.key off every other machine.
-
-    Example:
-        numaplace-scheduler certs init --name sched1.example.org --name 10.0.0.5
-    """
+    """Make the CA and the scheduler's certificate. Keep ca.key off every other machine."""
     names = list(dict.fromkeys([*(name or []), platform.node(), "localhost", "127.0.0.1", "::1"]))
     _make(lambda now: make_ca(folder, names, now))
 
 
-@certs.command("scheduler")
+@certs.command(
+    "scheduler",
+    epilog=epilog(("numaplace-scheduler certs scheduler --name sched2.example.org",), EXIT_HELP),
+)
 def certs_scheduler(
     name: Annotated[list[str], typer.Option(help="A DNS name or address at which it is dialled; repeatable.")],
     folder: Folder = Path("certs"),
 ) -> None:
-    """Make the scheduler's certificate again, for other names; move the old one away first.
-
-    Example:
-        numaplace-scheduler certs scheduler --name sched2.example.org
-    """
+    """Make the scheduler's certificate again, for other names; move the old one away first."""
     _make(lambda now: (make_scheduler(folder, name, now),))
 
 
-@certs.command("host")
+@certs.command("host", epilog=epilog(("numaplace-scheduler certs host node17",), EXIT_HELP))
 def certs_host(
     name: Annotated[str, typer.Argument(help="The host's name in the cluster, as its agent says it.")],
     folder: Folder = Path("certs"),
 ) -> None:
-    """Make the certificate of a host's agent; copy it, its key and ca.pem to that host.
-
-    Example:
-        numaplace-scheduler certs host node17
-    """
+    """Make the certificate of a host's agent; copy it, its key and ca.pem to that host."""
     _make(lambda now: (make_host(folder, name, now),))
 
 
-@certs.command("user")
+@certs.command("user", epilog=epilog(("numaplace-scheduler certs user alice",), EXIT_HELP))
 def certs_user(
     name: Annotated[str, typer.Argument(help="Who may ask and order.")], folder: Folder = Path("certs")
 ) -> None:
-    """Make a user's certificate for the ``numaplace`` command and for batch systems.
-
-    Example:
-        numaplace-scheduler certs user alice
-    """
+    """Make a user's certificate for the numaplace command and for batch systems."""
     _make(lambda now: (make_user(folder, name, now),))
 
 
@@ -178,13 +179,12 @@ def _make(make: Callable[[dt.datetime], Iterable[Made]]) -> None:
         raise typer.Exit(EXIT_FAILED) from error
 
 
-@app.command("check-config")
+@app.command(
+    "check-config",
+    epilog=epilog(("numaplace-scheduler check-config --config /etc/numaplace/scheduler.toml",), EXIT_HELP),
+)
 def check_config(config: Config = None) -> None:
-    """Read the configuration as ``run`` would, and print it.
-
-    Example:
-        numaplace-scheduler check-config --config /etc/numaplace/scheduler.toml
-    """
+    """Read the configuration as run would, and print it."""
     settings = _settings(config, {})
     try:
         settings.policy.to_policy()

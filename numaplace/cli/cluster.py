@@ -7,7 +7,7 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from numaplace.cli import output, tables, units
+from numaplace.cli import completing, output, tables, units
 from numaplace.cli.bars import left_table
 from numaplace.cli.connect import Json, asks_scheduler
 from numaplace.cli.examples import examples
@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 
 MOVES_SHOWN = 5
 
-OnHost = Annotated[str | None, typer.Option("--host", metavar="HOST", help="Only on this host.")]
-OfJob = Annotated[str | None, typer.Option("--job", metavar="JOB", help="Only of this job.")]
+OnHost = Annotated[
+    str | None,
+    typer.Option("--host", metavar="HOST", help="Only on this host.", autocompletion=completing.hosts),
+]
+OfJob = Annotated[
+    str | None, typer.Option("--job", metavar="JOB", help="Only of this job.", autocompletion=completing.jobs)
+]
 
 moves_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
@@ -73,7 +78,7 @@ def jobs(client: "SchedulerClient", *, host: OnHost = None, as_json: Json = Fals
 def explain(
     client: "SchedulerClient",
     *,
-    job: Annotated[str, typer.Argument(help="The job's name.")],
+    job: Annotated[str, typer.Argument(help="The job's name.", autocompletion=completing.jobs)],
     as_json: Json = False,
 ) -> None:
     """Tell why a job is, or is not, moved; what its last moves left behind, and what to do about it."""
@@ -167,7 +172,10 @@ def _changed(move: Move) -> Text:
 def cancel(
     client: "SchedulerClient",
     *,
-    move: Annotated[str, typer.Argument(help="The move's id, as numaplace moves shows it.")],
+    move: Annotated[
+        str,
+        typer.Argument(help="The move's id, as numaplace moves shows it.", autocompletion=completing.open_moves),
+    ],
     as_json: Json = False,
 ) -> None:
     """End a move early. What has moved stays where it is now; the outcome follows."""

@@ -8,7 +8,7 @@ made, not when help is shown.
 import errno
 import inspect
 import socket as sockets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, cast
@@ -114,6 +114,21 @@ def needs_agent(command: Callable[Concatenate["AgentClient", P], None]) -> Calla
     An agent that its user names, by --socket or NUMAPLACE_SOCKET, is the only one that is asked.
     """
     return _asks(command, _reach_any_agent)
+
+
+def scheduler_named(so_far: Mapping[str, Any]) -> "SchedulerClient":
+    """A client of the scheduler that the options written so far name."""
+    return cast("SchedulerClient", _named(_reach_scheduler, so_far))
+
+
+def agent_named(so_far: Mapping[str, Any]) -> "AgentClient":
+    """A client of the agent that the options written so far name."""
+    return cast("AgentClient", _named(_reach_agent, so_far))
+
+
+def _named(reach: Callable[..., Any], so_far: Mapping[str, Any]) -> object:
+    options = inspect.signature(reach).parameters
+    return reach(**{name: value for name, value in so_far.items() if name in options and value is not None})
 
 
 def _asks(command: Callable[..., None], reach: Callable[..., Any]) -> Callable[..., None]:

@@ -13,7 +13,7 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from numaplace.cli import account, exits, output
+from numaplace.cli import account, completing, exits, output
 from numaplace.cli.budget import Headroom, Pace, StallMs, cost, parsed, policy_of
 from numaplace.cli.connect import Json, needs_agent
 from numaplace.cli.cpuset_files import CpusetFiles
@@ -41,7 +41,14 @@ _ROOT = HOST
 
 cpuset_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
-Cgroup = Annotated[str, typer.Argument(metavar="CGROUP", help="Its path in its hierarchy, or its directory.")]
+Cgroup = Annotated[
+    str,
+    typer.Argument(
+        metavar="CGROUP",
+        help="Its path in its hierarchy, or its directory.",
+        autocompletion=completing.cgroups,
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be written and moved, and do nothing.")]
 
 

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from numaplace.cli import exits, output, units
+from numaplace.cli import completing, exits, output, units
 from numaplace.cli.connect import Json, asks_agent
 from numaplace.cli.examples import examples
 from numaplace.model.cpuset import format_id_list
@@ -17,8 +17,6 @@ from numaplace.model.views import AgentStatus
 
 if TYPE_CHECKING:
     from numaplace.client import AgentClient
-
-CGROUP_ROOT = "/sys/fs/cgroup"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,7 +33,7 @@ def add_to(app: typer.Typer) -> None:
 
 def _cgroup(path: str) -> str:
     """A cgroup's path below its mount, as the agent names it."""
-    return path.removeprefix(CGROUP_ROOT).rstrip("/") or "/"
+    return path.removeprefix(completing.CGROUP_ROOT).rstrip("/") or "/"
 
 
 def _processes(task: Task) -> str:
@@ -52,7 +50,9 @@ def adopt(
     *,
     job: Annotated[str, typer.Argument(metavar="NAME", help="What to call the job.")],
     pid: Annotated[int | None, typer.Option(min=1, max=1 << 22, help="The root of a process tree.")] = None,
-    cgroup: Annotated[str | None, typer.Option(metavar="PATH", help="A cgroup.")] = None,
+    cgroup: Annotated[
+        str | None, typer.Option(metavar="PATH", help="A cgroup.", autocompletion=completing.cgroups)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Follow a process tree or a cgroup under a name of your choice, from now on."""
@@ -70,7 +70,10 @@ def adopt(
 def release(
     client: "AgentClient",
     *,
-    job: Annotated[str, typer.Argument(metavar="NAME", help="The name it was adopted under.")],
+    job: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="The name it was adopted under.", autocompletion=completing.followed),
+    ],
     as_json: Json = False,
 ) -> None:
     """Stop following what was adopted under a name; its pages stay where they are."""

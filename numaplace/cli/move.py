@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from numaplace.cli import account, exits, output, units
+from numaplace.cli import account, completing, exits, output, units
 from numaplace.cli.budget import Headroom, KeepInterleave, Kinds, Pace, StallMs, chosen, cost, parsed, policy_of
 from numaplace.cli.connect import Json, needs_agent
 from numaplace.cli.examples import examples
@@ -44,8 +44,16 @@ def move(
     client: "AgentClient",
     *,
     pid: Annotated[int | None, typer.Option(min=1, max=1 << 22, help="A process, without its descendants.")] = None,
-    cgroup: Annotated[str | None, typer.Option(metavar="PATH", help="All processes of a cgroup.")] = None,
-    job: Annotated[str | None, typer.Option(metavar="NAME", help="What the agent follows under this name.")] = None,
+    cgroup: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="All processes of a cgroup.", autocompletion=completing.cgroups),
+    ] = None,
+    job: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="What the agent follows under this name.", autocompletion=completing.followed
+        ),
+    ] = None,
     source: Annotated[
         str | None, typer.Option("--from", metavar=f"NODES|{ALL}", help="Whose pages; all that are not in --to.")
     ] = None,

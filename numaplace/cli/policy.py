@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from numaplace.cli import exits, output, tables, units
+from numaplace.cli import completing, exits, output, tables, units
 from numaplace.cli.budget import Headroom, KeepInterleave, Kinds, Pace, StallMs, chosen, cost, named, parsed, policy_of
 from numaplace.cli.connect import Json, asks_scheduler
 from numaplace.cli.examples import examples
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from numaplace.client import SchedulerClient
 
 Whose = Annotated[
-    str, typer.Argument(metavar=f"JOB|{DEFAULT_POLICY}", help="A job's name, or default for all the others.")
+    str,
+    typer.Argument(
+        metavar=f"JOB|{DEFAULT_POLICY}",
+        help="A job's name, or default for all the others.",
+        autocompletion=completing.jobs,
+    ),
 ]
 
 policy_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -122,7 +127,11 @@ def _size(option: str, text: str) -> int:
 
 
 @asks_scheduler
-def delete(client: "SchedulerClient", *, job: Annotated[str, typer.Argument(help="The job's name.")]) -> None:
+def delete(
+    client: "SchedulerClient",
+    *,
+    job: Annotated[str, typer.Argument(help="The job's name.", autocompletion=completing.jobs)],
+) -> None:
     """Delete a job's own policy: it follows by the default again."""
     if job == DEFAULT_POLICY:
         raise exits.Failure(exits.USAGE, "the default policy stays; change it with numaplace policy set default")

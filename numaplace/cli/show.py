@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from numaplace.cli import completing
 from numaplace.cli.connect import AGENT_SOCKET, Json, Socket
 from numaplace.cli.examples import examples
 from numaplace.cli.live import Interval, paced, show_live
@@ -30,7 +31,12 @@ def add_to(app: typer.Typer) -> None:
 def show(
     *,
     target: Annotated[
-        str, typer.Argument(metavar="PID|JOB|CGROUP", help="A pid, a job's name, a cgroup's path, or a task's id.")
+        str,
+        typer.Argument(
+            metavar="PID|JOB|CGROUP",
+            help="A pid, a job's name, a cgroup's path, or a task's id.",
+            autocompletion=completing.targets,
+        ),
     ],
     threads: Annotated[bool, typer.Option("--threads", "-t", help="Where each thread may run, too.")] = False,
     every: Annotated[bool, typer.Option("--all", "-a", help="Every mapping, not only the largest.")] = False,

@@ -10,9 +10,9 @@ on have one number everywhere.
 """
 
 import functools
-import platform
+import os
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class UnsupportedArchitecture(RuntimeError):  # noqa: N818 - says what happened
@@ -26,8 +26,7 @@ class UnsupportedArchitecture(RuntimeError):  # noqa: N818 - says what happened
         self.machine = machine
 
 
-@dataclass(frozen=True, slots=True)
-class SyscallNumbers:
+class SyscallNumbers(NamedTuple):
     """The number of each system call that this package makes by number."""
 
     migrate_pages: int
@@ -113,4 +112,4 @@ def native_numbers() -> SyscallNumbers:
     Raises:
         UnsupportedArchitecture: see `numbers_of`.
     """
-    return numbers_of(platform.machine(), struct.calcsize("P"))
+    return numbers_of(os.uname().machine, struct.calcsize("P"))

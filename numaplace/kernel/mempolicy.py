@@ -6,7 +6,7 @@ how a program finds what it runs under: a policy decides where new pages go, whe
 
 import ctypes
 from collections.abc import Collection
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from numaplace.kernel.errors import KernelFormatError
 from numaplace.kernel.policy import (
@@ -27,8 +27,7 @@ from numaplace.kernel.syscalls import forbid_event_loop, system_call
 _QUERY_LONGS = 4096 // BITS_PER_LONG
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryPolicy:
+class MemoryPolicy(NamedTuple):
     """Where new pages go: a mode, its flags, and the nodes it names."""
 
     mode: PolicyMode

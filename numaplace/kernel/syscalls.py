@@ -22,7 +22,6 @@ from typing import Protocol
 
 from numaplace.kernel.arch import native_numbers
 from numaplace.kernel.errors import KernelCallError, ProcessGone, translate
-from numaplace.kernel.files import read_bytes
 from numaplace.kernel.policy import MoveFlag, mask_longs, max_node, node_mask
 
 _ADDRESS_FORMATS = frozenset("QLN")
@@ -107,6 +106,8 @@ def _refusal(name: str, number: int, pid: int | None) -> KernelCallError:
 
 def _without_memory(pid: int) -> bool:
     """Whether a process has no address space (any more): exiting, a zombie, a kernel thread, or gone by now."""
+    from numaplace.kernel.files import read_bytes  # noqa: PLC0415 - an error's business, and a fifth of an import's time
+
     try:
         return pid != 0 and read_bytes(f"/proc/{pid}/statm").startswith(b"0 ")
     except OSError:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from numaplace.kernel import mempolicy as calls
-from numaplace.kernel.errors import KernelCallError, OutsideCpuset
+from numaplace.kernel.errors import KernelCallError, OutsideCpuset, Unsupported
 from numaplace.kernel.mempolicy import MemoryPolicy
 from numaplace.kernel.policy import ModeFlag, MoveFlag, PolicyMode
 from numaplace.mempolicy.ranges import Placeable, Range, pinned
@@ -43,11 +43,11 @@ def set_mempolicy(mode: PolicyMode, nodes: Collection[int] = (), flags: ModeFlag
     Raises:
         ValueError: the mode takes no nodes and some are given, or it needs some and none are.
         OutsideCpuset: a node that does not exist, or is outside the thread's cpuset.
-        KernelCallError: EINVAL: a mode that this kernel does not know (WEIGHTED_INTERLEAVE before 6.9,
-            PREFERRED_MANY before 5.15).
+        Unsupported: a mode that this kernel does not know (WEIGHTED_INTERLEAVE before 6.9, PREFERRED_MANY before
+            5.15), or not with these flags (NUMA_BALANCING goes with BIND only on most).
     """
-    _check(mode, nodes)
-    with _reason_given("set_mempolicy", nodes):
+    _check(mode, nodes, flags)
+    with _reason_given("set_mempolicy", nodes, mode, flags):
         calls.set_mempolicy(mode, nodes, flags)
 
 
@@ -68,7 +68,8 @@ def mbind(
         nodes: the nodes that the mode names.
         flags: flags of the mode.
         move: what becomes of pages that are there already; ALL needs CAP_SYS_NICE.
-        strict: be told of pages that lie elsewhere and stay there (MPOL_MF_STRICT).
+        strict: be told of pages that lie elsewhere and stay there (MPOL_MF_STRICT). With Move.OWN the kernel skips
+            pages that other processes map without a word; `where` tells of them.
 
     Returns:
         The range that was bound: the buffer's whole pages.
@@ -77,15 +78,15 @@ def mbind(
         ValueError: no whole page in the buffer, or nodes that do not fit the mode.
         TargetFull: no free page on the nodes; a part may have moved.
         Denied: Move.ALL without CAP_SYS_NICE.
-        OutsideCpuset: as `set_mempolicy`.
-        KernelCallError: EIO: strict, and pages lie elsewhere; EFAULT: a hole in the range; EINVAL as `set_mempolicy`.
+        OutsideCpuset, Unsupported: as `set_mempolicy`.
+        KernelCallError: EIO: strict, and pages lie elsewhere; EFAULT: a hole in the range.
         EventLoopBlocked: it would move pages on an event loop's thread.
     """
-    _check(mode, nodes)
+    _check(mode, nodes, flags)
     how = move.value | (MoveFlag.STRICT if strict else MoveFlag.NONE)
     with pinned(target) as found:
         bound = found.whole_pages()
-        with _reason_given("mbind", nodes):
+        with _reason_given("mbind", nodes, mode, flags):
             calls.mbind(bound.start, bound.length_bytes, mode, nodes, flags, how)
     return bound
 
@@ -123,25 +124,55 @@ def policy(mode: PolicyMode, nodes: Collection[int] = (), flags: ModeFlag = Mode
         calls.set_mempolicy(before.mode, before.nodes, before.flags)
 
 
+_WORDS = {
+    errno.EIO: "pages lie on other nodes and stay there, and strict is to be told of them",
+    errno.EFAULT: "there is a hole in the range: nothing is mapped in a part of it",
+    errno.EOPNOTSUPP: "the buffer is under neither BIND nor PREFERRED_MANY",
+}
+
+
 @contextmanager
-def _reason_given(call: str, nodes: Collection[int]) -> Iterator[None]:
-    """The kernel's one word for many reasons, EINVAL, with the reason if it is nodes that cannot be had."""
+def _reason_given(
+    call: str,
+    nodes: Collection[int],
+    mode: PolicyMode = PolicyMode.DEFAULT,
+    flags: ModeFlag = ModeFlag.NONE,
+) -> Iterator[None]:
+    """The kernel's words with the reason; EINVAL is one word for many."""
     try:
         yield
     except KernelCallError as error:
-        allowed = calls.mems_allowed()
-        strange = set(nodes) - allowed
-        if error.errno != errno.EINVAL or not strange:
+        number = error.errno or 0
+        if number in _WORDS:
+            raise type(error)(f"{call}: {_WORDS[number]}", number) from error
+        if number != errno.EINVAL:
             raise
-        about = f"{call}: nodes {sorted(strange)} are not among the {sorted(allowed)} that this thread may use"
-        raise OutsideCpuset(about, errno.EINVAL) from error
+        allowed = calls.mems_allowed()
+        for known, words in ((ModeFlag.NONE, mode.name), (flags, f"{mode.name} with {flags.name}")):
+            if not _is_known(mode, known, allowed):
+                raise Unsupported(f"{call}: this kernel does not know {words}", number) from error
+        if strange := set(nodes) - allowed:
+            about = f"{call}: nodes {sorted(strange)} are not among the {sorted(allowed)} that this thread may use"
+            raise OutsideCpuset(about, number) from error
+        raise
+
+
+def _is_known(mode: PolicyMode, flags: ModeFlag, allowed: Collection[int]) -> bool:
+    """Whether the kernel takes this mode with these flags: an empty range is looked at no further (do_mbind)."""
+    try:
+        calls.mbind(0, 0, mode, () if mode in _WITHOUT_NODES else allowed, flags)
+    except KernelCallError:
+        return False
+    return True
 
 
 _WITHOUT_NODES = frozenset({PolicyMode.DEFAULT, PolicyMode.LOCAL})
 _WITH_NODES = frozenset(PolicyMode) - _WITHOUT_NODES - {PolicyMode.PREFERRED}
 
 
-def _check(mode: PolicyMode, nodes: Collection[int]) -> None:
+def _check(mode: PolicyMode, nodes: Collection[int], flags: ModeFlag) -> None:
+    if ModeFlag.STATIC_NODES | ModeFlag.RELATIVE_NODES in flags:
+        raise ValueError("STATIC_NODES and RELATIVE_NODES exclude each other: nodes are meant by their number, or not")
     if nodes and mode in _WITHOUT_NODES:
         raise ValueError(f"{mode.name} takes no nodes, not {sorted(nodes)}")
     if not nodes and mode in _WITH_NODES:

@@ -7,9 +7,9 @@ objects too: so what is placed are the pages that an object fills alone, and an 
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
+from mmap import PAGESIZE as PAGE_BYTES
 from typing import Any, NamedTuple, Protocol
 
-from numaplace.kernel.pagemap import PAGE_BYTES
 from numaplace.kernel.syscalls import WritableBuffer
 
 _ANY_CONTIGUOUS = 0x98

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from tests.bench.follow.group import FollowGroup
 from tests.bench.groups import Group
+from tests.bench.hand.group import HandGroup
 
 
 def all_groups() -> Mapping[str, Group]:
     """Every group by its name."""
-    return {"follow": FollowGroup()}
+    return {"follow": FollowGroup(), "hand": HandGroup()}

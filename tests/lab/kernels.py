@@ -25,8 +25,8 @@ from tests.lab.packages import Package, PackageError, Suite, cache_folder, cache
 
 SUITES = {"6.1": ("bookworm",), "6.12": ("bookworm-backports", "trixie"), "sid": ("sid",)}
 """Which suites may hold each kernel, the first that does is taken."""
-TOOLS = ("busybox-static", "numactl", "libnuma1", "numad")
-"""What init runs on, and NUMA programs for guests: rivals in the bench and helpers in tests."""
+TOOLS = ("busybox-static", "numactl", "libnuma1", "numad", "mandoc")
+"""What init runs on, and programs for guests: rivals in the bench and helpers in tests."""
 TOOLS_SUITE = "bookworm"
 
 _PART = re.compile(r"linux-(image|base|binary|modules)-\d\S*")
@@ -77,7 +77,8 @@ def prepare(name: str, *, fresh: bool = False) -> Kernel:
 
 def prepare_tools() -> Path:
     """A folder whose `bin`, `usr/bin` and `usr/lib` hold TOOLS."""
-    folder = cache_folder() / "tools"
+    key = hashlib.sha256(repr((TOOLS_SUITE, TOOLS)).encode()).hexdigest()[:8]
+    folder = cache_folder() / f"tools-{key}"
     if not folder.is_dir():
         with cache_lock():
             if not folder.is_dir():

@@ -6,7 +6,6 @@ back that nobody followed would look like a move that was just tried.
 """
 
 import contextlib
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +20,7 @@ from numaplace.model.policy import Budget, Policy
 from numaplace.model.views import Move
 from numaplace.model.worth import OTHERS_PAGES_PER_S
 from tests.bench.follow.cases import Case, Effort, Mover, Pages, wait_s
+from tests.bench.follow.directed import BenchError, Directed
 from tests.bench.follow.figures import Run
 from tests.harness.cluster import AgentProcess, Certificates, ClusterError, SchedulerProcess, polls, wait_job
 from tests.harness.job import Job
@@ -30,8 +30,6 @@ from tests.lab.lab import boot, describe
 
 HOST = "bench-host"
 NODE_MB = 1536
-ANSWER_S_MAX = 240.0
-"""Far beyond what an order waits itself: a busy machine."""
 LOAD_S = 2.5
 """The agent tells every two seconds how much others migrate."""
 QUIET_WITHIN_S = 30.0
@@ -41,10 +39,6 @@ AUTONUMA_WARM_S = 3.0
 NUMAD_WARM_S = 5.0
 SETTLED_SHARE = 0.995
 BALANCING = "/proc/sys/kernel/numa_balancing"
-
-
-class BenchError(Exception):
-    """A measurement could not be made; the text says why."""
 
 
 class Arena:
@@ -58,7 +52,7 @@ class Arena:
     def __enter__(self) -> Self:
         """Boot the guest; start scheduler, agent and director."""
         with contextlib.ExitStack() as stack:
-            self.guest = stack.enter_context(_guest(self.kernel))
+            self.guest = stack.enter_context(two_nodes(self.kernel))
             self.guest.write(BALANCING, "0")
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="numaplace-bench-")))
             certificates = Certificates.make(folder / "certs", (HOST,))
@@ -68,10 +62,7 @@ class Arena:
             self.agent.start()
             stack.callback(self.agent.kill)
             self.agent.wait_connected(self.client)
-            argv = ["python", "-u", "-m", "tests.bench.follow.director", self.agent.socket]
-            self._director = stack.enter_context(self.guest.popen(argv))
-            self._answers = self._director.lines(timeout_s=ANSWER_S_MAX)
-            next(self._answers)
+            self._director = stack.enter_context(Directed(self.guest, self.agent.socket))
             self._jobs = stack.enter_context(contextlib.ExitStack())
             self._stack = stack.pop_all()
         return self
@@ -84,11 +75,7 @@ class Arena:
 
     def order(self, do: str, **what: object) -> dict[str, Any]:
         """Have the director do something; raises BenchError if it could not."""
-        self._director.write(json.dumps({"do": do, **what}) + "\n")
-        answer: dict[str, Any] = json.loads(next(self._answers))
-        if "error" in answer:
-            raise BenchError(f"{do}: {answer['error']}")
-        return answer
+        return self._director.order(do, **what)
 
     def cpus(self, node: int) -> list[int]:
         """The CPUs of a node."""
@@ -216,7 +203,7 @@ _PREPARED: Mapping[Mover, Callable[[Scene], contextlib.AbstractContextManager[No
 }
 
 
-def _guest(kernel: str) -> Guest:
+def two_nodes(kernel: str) -> Guest:
     """Two nodes with room for a job, its copy on the way and an agent."""
     two = describe(f"two-{kernel}-v2")
     return boot(replace(two, name=f"bench-{kernel}-v2", nodes=(NodeSpec(0, 2, NODE_MB), NodeSpec(1, 2, NODE_MB))))

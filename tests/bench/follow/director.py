@@ -102,6 +102,12 @@ class Director:
             subprocess.run(["migratepages", str(pid), str(order["from"]), str(node)], check=True)
         return {"share": share_on(pid, where, node), "huge_bytes": huge_bytes(pid)}
 
+    @staticmethod
+    def share(order: Mapping[str, Any]) -> dict[str, Any]:
+        """How much of an area lies on a node."""
+        where = sample(order["address"], order["size_bytes"], seed=3)
+        return {"share": share_on(order["pid"], where, order["node"])}
+
     def follow(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Make the change and see what becomes of it."""
         pid, node, size = order["pid"], order["node"], order["size_bytes"]
@@ -110,14 +116,14 @@ class Director:
         self._listen(on=True)
         began_unix_s, began_s = time.time(), time.monotonic()
         pin(pid, order["cpus"])
-        rival = subprocess.Popen(order["rival"], stdout=subprocess.DEVNULL) if order["rival"] else None
+        rival = subprocess.Popen(order["rival"], stdout=subprocess.PIPE, text=True) if order["rival"] else None
         home_s = self._wait_home(order, where, enough, began_s)
-        failed = rival.wait() if rival is not None else 0
+        told, failed = ("", 0) if rival is None else (rival.communicate()[0], rival.returncode)
         ended_s = time.monotonic()
         time.sleep(order["after_s"])
         self._trace.record(on=False)
         if failed:
-            raise ChildProcessError(f"{order['rival']} ended with {failed}")
+            raise ChildProcessError(f"{order['rival']} ended with {failed}: {told}")
         return {
             "began_unix_s": began_unix_s,
             "began_s": began_s,
@@ -125,6 +131,7 @@ class Director:
             "first_page_s": self._first_page_s(began_s),
             "ended_s": ended_s - began_s,
             "share": share_on(pid, where, node),
+            "told": told,
         }
 
     @staticmethod
@@ -177,6 +184,7 @@ def main() -> None:
         "release": director.release,
         "settle": director.settle,
         "follow": director.follow,
+        "share": director.share,
     }
     _say({"ready": True})
     for line in sys.stdin:

@@ -7,8 +7,9 @@ from typing import Self
 
 from numaplace.client import NumaplaceError
 from tests.bench.follow import native
-from tests.bench.follow.arena import Arena, BenchError
+from tests.bench.follow.arena import Arena
 from tests.bench.follow.cases import Case, Effort, Mover, chosen, effort, order_of_runs
+from tests.bench.follow.directed import BenchError
 from tests.bench.follow.figures import Run, records_of
 from tests.bench.groups import Settings, Tell
 from tests.bench.records import Record

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from numaplace import mempolicy
 from numaplace.kernel import syscalls
-from numaplace.kernel.errors import KernelCallError, ProcessGone, TargetFull
+from numaplace.kernel.errors import Denied, KernelCallError, ProcessGone, TargetFull
 from numaplace.mempolicy import Moved, MoveStoppedError
 
 HERE = min(mempolicy.mems_allowed())
@@ -53,8 +53,9 @@ def test_a_process_that_is_gone_and_a_node_that_is_not_there_are_told() -> None:
         mempolicy.move_pages([PAGE], HERE, pid=child)
     area = mempolicy.alloc_onnode(PAGE, HERE)
     area[0] = 1
-    with pytest.raises(MoveStoppedError, match="0 pages moved") as stopped:
-        mempolicy.move_buffer(area, 1 + max(mempolicy.mems_allowed()))
+    nowhere = 1 + max(mempolicy.mems_allowed())
+    with pytest.raises(MoveStoppedError, match=f"there is no node {nowhere} with memory; 0 pages moved") as stopped:
+        mempolicy.move_buffer(area, nowhere)
     assert stopped.value.moved == Moved(0, 0, {})
     with pytest.raises(ValueError, match="2 nodes for 1 addresses"):
         mempolicy.move_pages([PAGE], [0, 0])
@@ -159,10 +160,42 @@ def test_pages_go_sorted_by_their_node_and_none_that_is_there(monkeypatch: pytes
     assert sorted(kernel.calls) == [3, 4]
 
 
+def test_pages_that_are_away_without_exception_go_as_they_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The usual case is one comparison and one call: nothing is picked or copied page by page."""
+    given: list[object] = []
+    kernel = ScriptedKernel({PAGE * at: 0 for at in range(10)})
+
+    def move_pages(pid: int, addresses: "array[int]", *rest: object, **more: object) -> int:
+        given.append(addresses)
+        return kernel.move_pages(pid, addresses, *rest, **more)  # type: ignore[arg-type]  # the rest is as the call has it
+
+    monkeypatch.setattr(syscalls, "move_pages", move_pages)
+    addresses = array("Q", range(0, 10 * PAGE, PAGE))
+    assert mempolicy.move_pages(addresses, 1) == Moved(10, 0, {})
+    assert len(given) == 2
+    assert all(each is addresses for each in given)
+
+
+def test_what_may_not_be_moved_at_all_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel refuses MOVE_ALL without the capability before the first page, so nothing was stopped on its way."""
+
+    def refused(
+        _: int, addresses: Sequence[int], nodes: object, status: "array[int]", *, move_all: bool = False
+    ) -> int:
+        status[:] = array("i", (0,)) * len(addresses)
+        if nodes is not None and move_all:
+            raise Denied("move_pages", errno.EPERM)
+        return 0
+
+    monkeypatch.setattr(syscalls, "move_pages", refused)
+    with pytest.raises(Denied):
+        mempolicy.move_pages([PAGE], 1, move_all=True)
+
+
 def test_a_full_target_stops_the_move_and_says_how_far_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel gives no count."""
     played(ScriptedKernel({PAGE * at: 0 for at in range(10)}, room=6), monkeypatch)
-    with pytest.raises(MoveStoppedError, match="6 pages moved") as stopped:
+    with pytest.raises(MoveStoppedError, match="node 1 has no room left; 6 pages moved") as stopped:
         mempolicy.move_pages([PAGE * at for at in range(10)], 1)
     assert isinstance(stopped.value.__cause__, KernelCallError)
     assert stopped.value.moved == Moved(6, 0, {})

@@ -102,11 +102,32 @@ def test_nodes_that_do_not_fit_the_mode_are_refused_in_words(mode: PolicyMode, n
         mempolicy.set_mempolicy(mode, nodes)
 
 
+def test_a_mode_that_the_kernel_does_not_know_is_named() -> None:
+    """Every kernel refuses balancing for interleaved memory, with the same word as for a node that is not there."""
+    for refused in (
+        lambda: mempolicy.set_mempolicy(PolicyMode.INTERLEAVE, {HERE}, ModeFlag.NUMA_BALANCING),
+        lambda: mempolicy.mbind(
+            mempolicy.alloc_local(4096), PolicyMode.INTERLEAVE, {HERE}, flags=ModeFlag.NUMA_BALANCING
+        ),
+    ):
+        with pytest.raises(mempolicy.Unsupported, match="does not know INTERLEAVE with NUMA_BALANCING"):
+            refused()
+    both = ModeFlag.STATIC_NODES | ModeFlag.RELATIVE_NODES
+    with pytest.raises(ValueError, match="exclude each other"):
+        mempolicy.set_mempolicy(PolicyMode.BIND, {HERE}, both)
+
+
+def test_a_hole_is_named() -> None:
+    """EFAULT alone would say nothing of a buffer that was unmapped since."""
+    with pytest.raises(mempolicy.KernelCallError, match="hole in the range"):
+        mempolicy.mbind(mempolicy.Range(1 << 45, 4096), PolicyMode.BIND, {HERE})
+
+
 def test_a_home_node_is_for_bound_memory_only() -> None:
     """Under BIND it is taken; elsewhere the kernel has no use for it."""
     bound = mempolicy.alloc_onnode(1 << 16, HERE)
     assert mempolicy.set_mempolicy_home_node(bound, HERE).length_bytes == 1 << 16
-    with pytest.raises(mempolicy.Unsupported):
+    with pytest.raises(mempolicy.Unsupported, match="neither BIND nor PREFERRED_MANY"):
         mempolicy.set_mempolicy_home_node(mempolicy.alloc_interleaved(1 << 16, {HERE}), HERE)
 
 

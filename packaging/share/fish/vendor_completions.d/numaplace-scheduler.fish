@@ -1,0 +1,1 @@
+complete --command numaplace-scheduler --no-files --arguments "(env _NUMAPLACE_SCHEDULER_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) numaplace-scheduler)" --condition "env _NUMAPLACE_SCHEDULER_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) numaplace-scheduler"
