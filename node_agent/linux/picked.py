@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from node_agent.core.accounting import Ledger
-from node_agent.core.pages import DEVICE_KIND, Addresses, Backing, Mask, PageFlag, Run
+from node_agent.core.pages import DEVICE_KIND, Addresses, Mask, PageFlag, Run
 from node_agent.core.picked import Picks, Wanted, folded, found, regions_at, stretches
 from node_agent.linux.memory import HostMemory
 from node_agent.linux.pins import StuckPages
@@ -26,7 +26,7 @@ from numaplace.model.hand import HandMove, PickedPages
 from numaplace.model.ids import Nodes
 from numaplace.model.move import LeftReason
 from numaplace.model.policy import Policy
-from numaplace.model.residency import Residency
+from numaplace.model.residency import Backing, Residency
 
 GAP_BYTES_MAX = 16 << 20
 """Picks no further apart are read in one go: looking at what lies between is cheaper than another system call."""

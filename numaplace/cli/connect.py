@@ -36,7 +36,7 @@ AnySocket = Annotated[
         metavar="PATH",
         envvar="NUMAPLACE_SOCKET",
         help="The socket of this host's agent; without an agent there, a private one is started for the command.",
-        show_default=str(_SOCKET),
+        show_default=str(AGENT_SOCKET),
     ),
 ]
 
@@ -88,7 +88,7 @@ def agent_to_ask(named: Path | None) -> Path | None:
     """The socket of the agent to ask: the named one, the host's if it listens, or None where a private one is due."""
     if named is not None:  # whoever names an agent means that one
         return named
-    return _SOCKET if _answers(_SOCKET) else None
+    return AGENT_SOCKET if _answers(AGENT_SOCKET) else None
 
 
 def _answers(path: Path) -> bool:

@@ -21,6 +21,7 @@ class Pair:
 
     def __init__(self) -> None:
         self.jobs = [RealJob("base", 8, node) for node in (0, 1)]
+        self.address = self.jobs[0].address
         self.size_bytes = sum(job.size_bytes for job in self.jobs)
         self.processes = tuple(process for job in self.jobs for process in job.processes)
 

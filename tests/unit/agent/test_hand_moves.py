@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node_agent.core.pages import Backing
 from node_agent.core.strategy import KernelTraits
 from numaplace.kernel.errors import Denied, ProcessGone
 from numaplace.model.hand import PickedPages, Transfer
@@ -16,7 +15,7 @@ from numaplace.model.ids import CpuId, NodeId, Nodes
 from numaplace.model.job import MemoryPolicy
 from numaplace.model.move import LeftReason, MoveOutcome, MoveState, Strategy
 from numaplace.model.policy import Budget, Policy
-from numaplace.model.residency import PageKind
+from numaplace.model.residency import Backing, PageKind
 from tests.fakes.kernel import BASE, HUGE, MIB, UNTOUCHED, ZERO, FakeHost, FakeNode, FakeProcess, FakeRegion
 from tests.fakes.moves import SMALL, Control, job_by_hand, move_by_hand, mover_of, on
 

@@ -6,9 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node_agent.core.pages import Backing, Pages, Region
+from node_agent.core.pages import Pages, Region
 from node_agent.core.picked import Picks, Wanted, folded, found, regions_at, stretches
 from numaplace.model.ids import NodeId
+from numaplace.model.residency import Backing
 
 BASE, BLOCK = 4096, 2 << 20
 STRETCH = 64 << 20
