@@ -101,7 +101,7 @@ class DamonMethod(OneHome):
         """What this host lacks for it."""
         try:
             if read_int(HOST / ADMIN / "nr_kdamonds") != 0:
-                return f"DAMON is in use: end whoever uses it, or write 0 to /{ADMIN}/nr_kdamonds"
+                return f"somebody else on this host uses DAMON (/{ADMIN}/nr_kdamonds is not 0)"
         except NoSuchFile:
             return "this kernel has no DAMON with sysfs (CONFIG_DAMON_SYSFS)"
         except KernelCallError:
