@@ -1,5 +1,5 @@
 """The `numaplace` command, and the bars that the demo shares with it (:mod:`numaplace.cli.bars`)."""
 
-from numaplace.cli.app import main
+from numaplace.cli.entry import main
 
 __all__ = ["main"]

@@ -1,15 +1,12 @@
-"""The `numaplace` command: its commands put together, and the one place where it ends."""
+"""The `numaplace` command: its commands put together."""
 
-import os
 import sys
-from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from numaplace import __version__
-from numaplace.cli import exits
 from numaplace.cli.examples import examples
 
 
@@ -50,20 +47,3 @@ def built(first_word: str = "") -> typer.Typer:
     for part in (first_word,) if first_word in _OWN else (*_SHARED, *_OWN):
         import_module(f"numaplace.cli.{part}").add_to(app)
     return app
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command and exit with its code (:mod:`numaplace.cli.exits`)."""
-    try:
-        try:
-            given = list(sys.argv[1:] if arguments is None else arguments)
-            built(*given[:1])(args=given, prog_name="numaplace")
-        finally:
-            sys.stdout.flush()
-    except exits.Failure as failure:
-        sys.stderr.write(f"numaplace: {failure.words}\n")
-        sys.exit(failure.code)
-    except BrokenPipeError:
-        # Whoever read has left. Nothing may be left to write when the interpreter ends, or it says 120.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(exits.FAILED)

@@ -16,15 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, cast
 import typer
 
 from numaplace.cli import exits
+from numaplace.cli.places import AGENT_SOCKET, SCHEDULER
 
 if TYPE_CHECKING:
     from numaplace.client import AgentClient, SchedulerClient
 
 P = ParamSpec("P")
-
-_SCHEDULER = "127.0.0.1:7700"
-AGENT_SOCKET = Path("/run/numaplace/agent.sock")
-# Written here a second time because reading them from numaplace.client would import gRPC; a test compares them.
 
 Socket = Annotated[
     Path, typer.Option(metavar="PATH", envvar="NUMAPLACE_SOCKET", help="The socket of this host's agent.")
@@ -45,7 +42,7 @@ def _reach_scheduler(
     *,
     scheduler: Annotated[
         str, typer.Option(metavar="HOST:PORT", envvar="NUMAPLACE_SCHEDULER", help="Where the scheduler listens.")
-    ] = _SCHEDULER,
+    ] = SCHEDULER,
     tls_ca: Annotated[
         Path | None,
         typer.Option(metavar="FILE", envvar="NUMAPLACE_TLS_CA", help="Who vouches for the scheduler (PEM)."),

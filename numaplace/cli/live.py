@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from numaplace.cli import output
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -43,8 +45,6 @@ def show_live(
 def _show(
     looks: Iterator[Look], picture: Callable[[Look], "RenderableType"], record: Callable[[Look], object] | None
 ) -> None:
-    from numaplace.cli import output  # noqa: PLC0415 - only now is rich worth its 0.03 s
-
     to = output.console()
     if record is not None:
         for look in looks:
@@ -53,7 +53,7 @@ def _show(
         for look in looks:
             output.show(picture(look))
     else:
-        from rich.live import Live  # noqa: PLC0415 - the same
+        from rich.live import Live  # noqa: PLC0415 - only now is rich worth its 0.03 s
 
         first = next(looks)
         with Live(console=to, screen=True, auto_refresh=False) as live:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numaplace.cli import exits
-from numaplace.cli.connect import failures_as_exits
 from numaplace.look import LookError, NotThere, Target, cgroup, look, process, tree
 from numaplace.model.ids import JobId, TaskId
 from numaplace.model.picture import Picture
@@ -72,6 +71,8 @@ def _of_job(name: str, socket: Path) -> "Shown":
     if not _is_socket(socket):
         words = f"only an agent knows jobs by name, and none listens at {socket}; name a pid or a cgroup's path instead"
         raise exits.Failure(exits.UNREACHABLE, words)
+    from numaplace.cli.connect import failures_as_exits  # noqa: PLC0415 - only now is typer worth its 0.05 s
+
     with failures_as_exits():
         return _ask(socket, job=JobId(name))
 

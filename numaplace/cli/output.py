@@ -1,33 +1,37 @@
 """Where the command writes: tables for people, whole lines in pipes, JSON for programs.
 
 In a pipe nothing is cut to a width that nobody has, nothing is coloured (NO_COLOR holds on terminals too), and what a
-process or a peer chose to be called is never read as markup.
+process or a peer chose to be called is never read as markup. Rich is loaded when something is drawn: JSON needs it not.
 """
 
 import sys
 from collections.abc import Iterable, Sequence
-
-from rich.console import Console, RenderableType
-from rich.table import Table
+from typing import TYPE_CHECKING
 
 from numaplace.cli import as_json
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
 
 PIPE_COLUMNS = 100_000
 """Wider than any line: tables take the width of their content."""
 
 
-def console() -> Console:
+def console() -> "Console":
     """The console on standard output."""
+    from rich.console import Console  # noqa: PLC0415 - only now is rich worth its 0.03 s
+
     width = None if sys.stdout.isatty() else PIPE_COLUMNS
     return Console(width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
 
 
-def is_ascii(to: Console) -> bool:
+def is_ascii(to: "Console") -> bool:
     """Whether the terminal cannot show Unicode."""
     return not to.encoding.lower().startswith("utf")
 
 
-def show(*parts: RenderableType) -> None:
+def show(*parts: "RenderableType") -> None:
     """Write for people; in a pipe no line ends in blanks."""
     to = console()
     if to.is_terminal:
@@ -49,8 +53,10 @@ def show_json_line(value: object) -> None:
     sys.stdout.flush()
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[RenderableType]], *, right: Iterable[str] = ()) -> Table:
+def table(columns: Sequence[str], rows: Iterable[Sequence["RenderableType"]], *, right: Iterable[str] = ()) -> "Table":
     """A plain table; the columns named in ``right`` are numbers."""
+    from rich.table import Table  # noqa: PLC0415 - the same
+
     made = Table(box=None, pad_edge=False, header_style="bold")
     numbers = set(right)
     for column in columns:

@@ -1,18 +1,16 @@
 """``numaplace show``: where the pages of a process, a job or a cgroup are, with an agent or without."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from numaplace.cli import completing
-from numaplace.cli.connect import AGENT_SOCKET, Json, Socket
+from numaplace.cli.connect import Json, Socket
 from numaplace.cli.examples import examples
 from numaplace.cli.live import Interval, paced, show_live
 from numaplace.cli.looked import looked_at
-from numaplace.model.picture import Picture
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from numaplace.cli.once import picture_of, show_once
+from numaplace.cli.places import AGENT_SOCKET
 
 
 def add_to(app: typer.Typer) -> None:
@@ -50,28 +48,11 @@ def show(
     The kernel is asked, as root for any process, else for one's own. If an agent answers, the name of the job, its home
     and what is known not to move are its word. With --watch --json one line of JSON for each look.
     """
-
-    def once() -> Picture:
-        return looked_at(target, socket, threads=threads)
-
-    if watch:
-        show_live(paced(once, interval), lambda found: _shown(found, every=every), record=_itself if as_json else None)
+    if not watch:
+        show_once(target, socket, threads=threads, every=every, as_json=as_json)
         return
-    found = once()
-    from numaplace.cli import output  # noqa: PLC0415 - only now is rich worth its 0.03 s
-
-    if as_json:
-        output.show_json(found)
-    else:
-        output.show(_shown(found, every=every))
-
-
-def _itself(found: Picture) -> Picture:
-    return found
-
-
-def _shown(found: Picture, *, every: bool) -> "RenderableType":
-    from numaplace.cli import output, picture  # noqa: PLC0415 - the same
-
-    to = output.console()
-    return picture.picture(found, columns=to.width, every=every, ascii_only=output.is_ascii(to))
+    show_live(
+        paced(lambda: looked_at(target, socket, threads=threads), interval),
+        lambda found: picture_of(found, every=every),
+        record=(lambda found: found) if as_json else None,
+    )

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from numaplace import __version__, client
-from numaplace.cli import connect
+from numaplace.cli import places
 from numaplace.model.ids import JobId
 from numaplace.model.move import MoveState
 from numaplace.model.policy import Budget, FollowMode, Policy
@@ -58,8 +58,8 @@ def test_the_version(run: Run) -> None:
 
 def test_defaults_are_the_clients() -> None:
     """They are written twice so that help need not import gRPC."""
-    assert connect._SCHEDULER == client.SCHEDULER_ADDRESS
-    assert connect.AGENT_SOCKET == client.AGENT_SOCKET
+    assert places.SCHEDULER == client.SCHEDULER_ADDRESS
+    assert places.AGENT_SOCKET == client.AGENT_SOCKET
 
 
 def test_hosts(run: Run, cluster: Cluster) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from numaplace.cli import looked
+from numaplace.cli import looked, once
 from numaplace.cli.picture import picture
 from numaplace.kernel.numa_maps import NumaMapping, read_numa_maps
 from numaplace.kernel.procfs import read_identity
@@ -66,15 +66,14 @@ def test_a_process_to_the_byte(run: Run, job: int) -> None:
 
 
 def test_a_process_for_people(run: Run, job: int) -> None:
-    """Facts, a bar, kinds of memory, mappings and their sum; the smaller ones only on request; threads too."""
+    """Facts, a bar, kinds of memory, mappings and their sum, threads."""
     out = run("show", str(job), "--threads", *NO_AGENT).out
-    for words in (f"process {job}", "1 process, 1 thread", "100 % at home", "█", "shared", "/dev/zero", "smaller ones"):
+    for words in (f"process {job}", "1 process, 1 thread", "100 % at home", "█", "shared", "/dev/zero"):
         assert words in out
     lines = [line.split() for line in out.splitlines()]
     (total,) = [line for line in lines if line[:1] == ["total"]]
     assert total[1] != "-"
     assert any(line[:1] == [str(job)] and line[-2:] == ["100", "%"] for line in lines)
-    assert "smaller ones" not in run("show", str(job), "--all", *NO_AGENT).out
 
 
 @pytest.mark.usefixtures("services_env")
@@ -177,18 +176,36 @@ def test_watching_looks_again_until_it_has_ended(run: Run, job: int, monkeypatch
     assert run("show", str(job), "-w", *NO_AGENT).out.count("MAPPING") == 2
 
 
-def test_neither_rich_nor_grpc_is_loaded_for_json_without_an_agent() -> None:
-    """They are most of the time that a look takes."""
+def test_the_plainest_form_needs_no_parser(job: int) -> None:
+    """It is most of what there is to load; nor are rich, if nothing is drawn, and gRPC, if no agent is there."""
     code = (
         "import sys\n"
         "from numaplace.cli import main\n"
-        f"try:\n    main(['show', '{os.getpid()}', '--json', '--socket', '/nowhere'])\n"
+        f"try:\n    main(['show', '{job}', '--json'])\n"
         "finally:\n"
-        "    slow = {'grpc', 'google.protobuf', 'numpy', 'structlog', 'asyncio', 'numaplace.cli.cluster'}\n"
+        "    slow = {'typer', 'rich', 'grpc', 'pydantic', 'google.protobuf', 'numpy', 'structlog', 'asyncio'}\n"
         "    sys.stderr.write(repr(sorted(slow & set(sys.modules))))\n"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert ended.stderr == "[]"
+    env = {key: value for key, value in os.environ.items() if "NUMAPLACE" not in key}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (ended.stderr, json.loads(ended.stdout)["processes"][0]["pid"]) == ("[]", job)
+
+
+def test_without_the_parser_the_same_is_shown(run: Run, job: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its flags are the parser's, in any order, and what it does not know it leaves to the parser."""
+    for name in [name for name in os.environ if "NUMAPLACE" in name]:
+        monkeypatch.delenv(name)
+    assert once.PLAIN_FLAGS.keys() < set(run("show", "--help").out.replace(",", " ").split())
+    plain = run("show", "--all", str(job), "-t").out
+    assert [line.split()[0] for line in plain.splitlines() if line] == [
+        line.split()[0] for line in run("show", str(job), "-a", "--threads", *NO_AGENT).out.splitlines() if line
+    ]
+    for words in ([], ["show"], ["show", "1", "2"], ["show", "-h"], ["--json", "show", "1"], ["hosts", "1"]):
+        assert not once.shown_plainly(words)
+    monkeypatch.setenv("NUMAPLACE_SOCKET", "/nowhere")
+    assert not once.shown_plainly(["show", str(job)])
 
 
 def cpus(*numbers: int) -> Cpus:
