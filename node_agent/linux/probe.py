@@ -41,6 +41,8 @@ where they took so much longer."""
 LOCK_SHARE = 0.5
 """An mmap() that waits for this share of the call waited for the lock, not for a CPU."""
 ROUNDS = 3
+ROUNDS_S_MAX = 1.0
+"""Batches to and fro are tried no more often once they have taken so long: where they are slow, one round tells."""
 BATCH_PAGES = 512
 CHILD_S_MAX = 120.0
 """A child that takes longer is killed, and the careful assumption stays."""
@@ -162,9 +164,12 @@ class _Probing:
         traits = replace(self._try_whole(), fixed_ms=self._fixed_ms())
         threads = min(THREADS_TRIED, os.cpu_count() or 1)
         one_s = several_s = float("inf")
+        until_s = self._host.now_s() + ROUNDS_S_MAX
         for _ in range(ROUNDS):
             one_s = min(one_s, self._move(self._a, 1))
             several_s = min(several_s, self._move(self._b, threads))
+            if self._host.now_s() > until_s:
+                break
         worth = THREADS_GAIN if traits.migrate_holds_lock else THREADS_LOSS
         pay = threads if several_s <= worth * one_s else 1
         took_s = one_s if pay == 1 else several_s

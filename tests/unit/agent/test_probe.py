@@ -127,6 +127,23 @@ def test_threads_must_gain_where_the_lock_is_held_and_else_not_lose(
     assert found([share] * ROUNDS, monkeypatch, several_cost).threads_pay == threads
 
 
+def test_slow_batches_are_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow host a round tells as much as three, and the probe is not to be felt for long."""
+    tried: list[int] = []
+    move = probe_module._Probing._move
+
+    def counted(probing: Any, target: NodeId, threads: int) -> float:  # noqa: ANN401 - the class is not public
+        tried.append(threads)
+        return move(probing, target, threads)
+
+    monkeypatch.setattr(probe_module._Probing, "_move", counted)
+    for seconds, rounds in ((0.001, 1), (1000.0, ROUNDS)):
+        monkeypatch.setattr(probe_module, "ROUNDS_S_MAX", seconds)
+        tried.clear()
+        assert found([0] * ROUNDS, monkeypatch).threads_pay == THREADS_TRIED
+        assert tried == [1, *[1, THREADS_TRIED] * rounds]
+
+
 def test_speeds_are_those_of_one_of_the_threads_that_pay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Base pages by as many threads as pay, a thousandth of a second a call; two huge pages in one call."""
     batches = PROBE_BYTES // BASE // BATCH_PAGES
