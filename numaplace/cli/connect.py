@@ -27,6 +27,15 @@ _SOCKET = Path("/run/numaplace/agent.sock")
 # Written here a second time because reading them from numaplace.client would import gRPC; a test compares them.
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, with exact bytes.")]
+OptionalSocket = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        envvar="NUMAPLACE_SOCKET",
+        help="The socket of this host's agent, which is asked if it is there.",
+        show_default=str(_SOCKET),
+    ),
+]
 AnySocket = Annotated[
     Path | None,
     typer.Option(

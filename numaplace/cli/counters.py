@@ -1,20 +1,27 @@
-"""``numaplace counters``: what this host has migrated, how fast, and what it means; needs neither agent nor rights."""
+"""``numaplace counters``: what this host has migrated, how fast, and what it means; needs neither agent nor rights.
+
+Where an agent answers, its last moves are there too, each with the part of the counters that is its own.
+"""
 
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from numaplace.cli import exits, output
-from numaplace.cli.connect import Json
+from numaplace.cli import attribution, exits, output
+from numaplace.cli.attribution import News
+from numaplace.cli.connect import Json, OptionalSocket
 from numaplace.cli.examples import examples
 from numaplace.kernel.errors import KernelCallError, KernelFormatError
 from numaplace.kernel.vmstat import MigrationCounters, read_migration_counters
+from numaplace.model.move import MoveOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,38 +70,61 @@ def counters(
         bool, typer.Option("--watch", "-w", help="Show rates too, again and again, until Ctrl-C.")
     ] = False,
     interval: Annotated[float, typer.Option(min=0.1, max=3600, metavar="S", help="Seconds between two looks.")] = 1.0,
+    socket: OptionalSocket = None,
     as_json: Json = False,
 ) -> None:
     """Show the kernel's five counters of page migration, all movers of the host together, since boot.
 
-    With --watch their growth per second as well; with --watch --json one line of JSON for each look.
+    With --watch their growth per second as well; with --watch --json one line of JSON for each look. If this host's
+    agent answers, its last moves are listed, each with its own counters of what the host counted meanwhile; --watch
+    adds each as it ends, and tells the agent's migrations from others' once no move runs.
     """
     if not watch:
-        found = _read()
+        found, moves = _read(), attribution.last_moves(socket)
         if as_json:
-            output.show_json(asdict(found))
+            output.show_json(asdict(found) if moves is None else {**asdict(found), "moves": moves})
         else:
-            output.show(picture(found, None), *explained())
+            output.show(picture(found, None), *explained(), *_of_moves(moves))
         return
     try:
-        _watch(interval, as_json=as_json)
+        _watch(interval, socket, as_json=as_json)
     except KeyboardInterrupt:
         return  # this is how a live view ends
 
 
-def _watch(interval_s: float, *, as_json: bool) -> None:
-    looks = _looks(interval_s)
+def _watch(interval_s: float, socket: Path | None, *, as_json: bool) -> None:
     to = output.console()
-    if as_json:
-        for found, rates in looks:
-            output.show_json_line({**asdict(found), "per_second": rates})
-    elif not to.is_terminal:
-        for found, rates in looks:
-            output.show(picture(found, rates))
-    else:
-        with Live(console=to, screen=True, auto_refresh=False) as live:
-            for found, rates in looks:
-                live.update(picture(found, rates), refresh=True)
+    seen: tuple[MoveOutcome, ...] = ()
+    with attribution.watching(socket) as watcher:
+        looks = ((*look, watcher.news(look[0]) if watcher is not None else None) for look in _looks(interval_s))
+        if as_json:
+            for found, rates, news in looks:
+                output.show_json_line({**asdict(found), "per_second": rates, **_attributed(news)})
+        elif not to.is_terminal:
+            for found, rates, news in looks:
+                output.show(picture(found, rates, news), *_of_moves(news.finished if news else None))
+        else:
+            with Live(console=to, screen=True, auto_refresh=False) as live:
+                for found, rates, news in looks:
+                    seen = (*reversed(news.finished), *seen)[: attribution.MOVES_SHOWN] if news else ()
+                    live.update(Group(picture(found, rates, news), *_of_moves(seen)), refresh=True)
+
+
+def _attributed(news: News | None) -> dict[str, object]:
+    """What an agent adds to a look for programs: nothing where there is none."""
+    if news is None:
+        return {}
+    split = news.split
+    return {
+        "ours_per_second": split and split.ours,
+        "others_per_second": split and split.others,
+        "moves": news.finished,
+    }
+
+
+def _of_moves(moves: tuple[MoveOutcome, ...] | None) -> list[RenderableType]:
+    head = "\nThe agent's last moves, each with what it counted itself, of what the host counted meanwhile:"
+    return [Text(head), attribution.moves_table(moves)] if moves else []
 
 
 def _looks(interval_s: float) -> Iterator[tuple[MigrationCounters, dict[str, float]]]:
@@ -115,15 +145,21 @@ def _read() -> MigrationCounters:
         raise exits.Failure(exits.FAILED, f"the kernel's counters cannot be read: {error}") from error
 
 
-def picture(found: MigrationCounters, rates: dict[str, float] | None) -> Table:
-    """A line for each counter."""
+def picture(found: MigrationCounters, rates: dict[str, float] | None, news: News | None = None) -> Table:
+    """A line for each counter; where an agent is watched, whose the growth was, or dashes while that is not known."""
     values = asdict(found)
-    columns = ["COUNTER", "TOTAL", *([] if rates is None else ["PER SECOND"]), "COUNTS"]
-    rows = [
-        [name, str(values[name]), *([] if rates is None else [f"{rates[name]:.0f}"]), meaning.counts]
-        for name, meaning in MEANINGS.items()
-    ]
-    return output.table(columns, rows, right=("TOTAL", "PER SECOND"))
+    by_whom = ["OURS", "OTHERS'"] if news is not None else []
+    columns = ["COUNTER", "TOTAL", *([] if rates is None else ["PER SECOND", *by_whom]), "COUNTS"]
+    rows = [[name, str(values[name]), *_rates(name, rates, news), meaning.counts] for name, meaning in MEANINGS.items()]
+    return output.table(columns, rows, right=("TOTAL", "PER SECOND", *by_whom))
+
+
+def _rates(name: str, rates: dict[str, float] | None, news: News | None) -> list[str]:
+    if rates is None:
+        return []
+    split = news.split if news is not None else None
+    by_whom = ["-", "-"] if split is None else [f"{split.ours[name]:.0f}", f"{split.others[name]:.0f}"]
+    return [f"{rates[name]:.0f}", *(by_whom if news is not None else [])]
 
 
 def explained() -> list[Text]:
