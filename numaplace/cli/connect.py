@@ -27,6 +27,15 @@ Socket = Annotated[
     Path, typer.Option(metavar="PATH", envvar="NUMAPLACE_SOCKET", help="The socket of this host's agent.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, with exact bytes.")]
+OptionalSocket = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        envvar="NUMAPLACE_SOCKET",
+        help="The socket of this host's agent, which is asked if it is there.",
+        show_default=str(_SOCKET),
+    ),
+]
 AnySocket = Annotated[
     Path | None,
     typer.Option(

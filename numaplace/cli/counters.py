@@ -1,21 +1,27 @@
-"""``numaplace counters``: what this host has migrated, how fast, and what it means; needs neither agent nor rights."""
+"""``numaplace counters``: what this host has migrated, how fast, and what it means; needs neither agent nor rights.
+
+Where an agent answers, its last moves are there too, each with the part of the counters that is its own.
+"""
 
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from numaplace.cli import exits, output
-from numaplace.cli.connect import Json
+from numaplace.cli import attribution, exits, output
+from numaplace.cli.attribution import News
+from numaplace.cli.connect import Json, OptionalSocket
 from numaplace.cli.examples import examples
 from numaplace.cli.live import Interval, paced, show_live
 from numaplace.kernel.errors import KernelCallError, KernelFormatError
 from numaplace.kernel.vmstat import MigrationCounters, read_migration_counters
+from numaplace.model.move import MoveOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +70,66 @@ def counters(
         bool, typer.Option("--watch", "-w", help="Show rates too, again and again, until Ctrl-C.")
     ] = False,
     interval: Interval = 1.0,
+    socket: OptionalSocket = None,
     as_json: Json = False,
 ) -> None:
     """Show the kernel's five counters of page migration, all movers of the host together, since boot.
 
-    With --watch their growth per second as well; with --watch --json one line of JSON for each look.
+    With --watch their growth per second as well; with --watch --json one line of JSON for each look. If this host's
+    agent answers, its last moves are listed, each with its own counters of what the host counted meanwhile; --watch
+    adds each as it ends, and tells the agent's migrations from others' once no move runs.
     """
     if not watch:
-        found = _read()
+        found, moves = _read(), attribution.last_moves(socket)
         if as_json:
-            output.show_json(asdict(found))
+            output.show_json(asdict(found) if moves is None else {**asdict(found), "moves": moves})
         else:
-            output.show(picture(found, None), *explained())
+            output.show(picture(found, None), *explained(), *_of_moves(moves))
         return
-    show_live(
-        _looks(interval),
-        lambda look: picture(*look),
-        record=(lambda look: {**asdict(look[0]), "per_second": look[1]}) if as_json else None,
-    )
+    with attribution.watching(socket) as watcher:
+        show_live(_watched(interval, watcher), _shown, record=_record if as_json else None)
+
+
+class _Look(NamedTuple):
+    """``moves`` are those to be shown with it: in a pipe each once, as it ends; on a screen the last ones."""
+
+    found: MigrationCounters
+    rates: dict[str, float]
+    news: News | None
+    moves: tuple[MoveOutcome, ...]
+
+
+def _watched(interval_s: float, watcher: attribution.Watcher | None) -> Iterator[_Look]:
+    kept = attribution.MOVES_SHOWN if output.console().is_terminal else 0
+    recent: tuple[MoveOutcome, ...] = ()
+    for found, rates in _looks(interval_s):
+        news = watcher.news(found) if watcher is not None else None
+        ended = news.finished if news is not None else ()
+        recent = (*reversed(ended), *recent)[: max(kept, len(ended))]
+        yield _Look(found, rates, news, recent)
+
+
+def _shown(look: _Look) -> RenderableType:
+    return Group(picture(look.found, look.rates, look.news), *_of_moves(look.moves))
+
+
+def _record(look: _Look) -> dict[str, object]:
+    """A look for programs; without an agent nothing is said of moves."""
+    said: dict[str, object] = {**asdict(look.found), "per_second": look.rates}
+    if look.news is None:
+        return said
+    split = look.news.split
+    return {
+        **said,
+        "ours_per_second": split and split.ours,
+        "others_per_second": split and split.others,
+        "moves": look.news.finished,
+    }
+
+
+def _of_moves(moves: tuple[MoveOutcome, ...] | None) -> list[RenderableType]:
+    head = "\nThe agent's last moves, each with what it counted itself, of what the host counted meanwhile:"
+    return [Text(head), attribution.moves_table(moves)] if moves else []
 
 
 def _looks(interval_s: float) -> Iterator[tuple[MigrationCounters, dict[str, float]]]:
@@ -98,15 +146,21 @@ def _read() -> MigrationCounters:
         raise exits.Failure(exits.FAILED, f"the kernel's counters cannot be read: {error}") from error
 
 
-def picture(found: MigrationCounters, rates: dict[str, float] | None) -> Table:
-    """A line for each counter."""
+def picture(found: MigrationCounters, rates: dict[str, float] | None, news: News | None = None) -> Table:
+    """A line for each counter; where an agent is watched, whose the growth was, or dashes while that is not known."""
     values = asdict(found)
-    columns = ["COUNTER", "TOTAL", *([] if rates is None else ["PER SECOND"]), "COUNTS"]
-    rows = [
-        [name, str(values[name]), *([] if rates is None else [f"{rates[name]:.0f}"]), meaning.counts]
-        for name, meaning in MEANINGS.items()
-    ]
-    return output.table(columns, rows, right=("TOTAL", "PER SECOND"))
+    by_whom = ["OURS", "OTHERS'"] if news is not None else []
+    columns = ["COUNTER", "TOTAL", *([] if rates is None else ["PER SECOND", *by_whom]), "COUNTS"]
+    rows = [[name, str(values[name]), *_rates(name, rates, news), meaning.counts] for name, meaning in MEANINGS.items()]
+    return output.table(columns, rows, right=("TOTAL", "PER SECOND", *by_whom))
+
+
+def _rates(name: str, rates: dict[str, float] | None, news: News | None) -> list[str]:
+    if rates is None:
+        return []
+    split = news.split if news is not None else None
+    by_whom = ["-", "-"] if split is None else [f"{split.ours[name]:.0f}", f"{split.others[name]:.0f}"]
+    return [f"{rates[name]:.0f}", *(by_whom if news is not None else [])]
 
 
 def explained() -> list[Text]:

@@ -7,7 +7,7 @@ import typer
 from rich.text import Text
 
 from numaplace.cli import exits, output
-from numaplace.cli.connect import AnySocket, Json, agent_to_ask
+from numaplace.cli.connect import Json, OptionalSocket, agent_to_ask
 from numaplace.cli.examples import examples
 from numaplace.doctor import Finding, State, Unseen, diagnose, look
 from numaplace.doctor.trying import try_all
@@ -28,7 +28,7 @@ def add_to(app: typer.Typer) -> None:
     )(doctor)
 
 
-def doctor(*, socket: AnySocket = None, as_json: Json = False) -> None:
+def doctor(*, socket: OptionalSocket = None, as_json: Json = False) -> None:
     """Look at this host and this process's rights; nothing is changed.
 
     Needs neither agent nor root, and says what it could not look at. A finding is good, a note (nothing is wrong), a

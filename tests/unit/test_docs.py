@@ -6,10 +6,15 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import typer
+import typer.main
 
 from node_agent.settings import AgentSettings
 from numaplace.cli import exits, main
+from numaplace.cli.run import add_to
 from numaplace.configuration import ServiceSettings, load_settings
+from numaplace.doctor import Facts, diagnose
+from numaplace.doctor.company import RIVALS
 from numaplace.model.ids import NodeId
 from numaplace.model.move import REMEDY
 from numaplace.model.worth import Reason
@@ -76,6 +81,24 @@ def test_examples_of_moves_by_hand_are_commands(capsys: pytest.CaptureFixture[st
         known = capsys.readouterr().out
         for option in re.findall(r"--[a-z-]+", arguments):
             assert option in known, f"{command} {arguments}"
+
+
+def test_every_word_of_the_doctor_is_on_its_page() -> None:
+    """Whoever finds a word in a script finds its meaning."""
+    words = {finding.word for finding in diagnose(Facts())} | {f"rival-{name}" for name in RIVALS}
+    page = (DOCS / "doctor.md").read_text()
+    assert {word for word in words if f"`{word}`" not in page} == set()
+
+
+def test_every_option_of_run_is_on_its_page() -> None:
+    """The long one, and the short one that numactl has for it."""
+    page = (DOCS / "run.md").read_text()
+    app = typer.Typer(add_completion=False)
+    add_to(app)
+    declared = [option for parameter in typer.main.get_command(app).params for option in parameter.opts]
+    options = [option for option in declared if option.startswith("-")]
+    assert {"--cpunodebind", "-N", "--follow"} <= set(options)
+    assert [option for option in options if not re.search(rf"(?<![-\w]){option}(?![-\w])", page)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
