@@ -12,7 +12,6 @@ Most events change nothing for most tasks, so an event costs a look at each task
 until its task changes or the time comes that it named.
 """
 
-import heapq
 from collections.abc import Iterator
 from math import inf
 
@@ -27,7 +26,6 @@ from node_agent.core.events import (
     HandMoveAsked,
     JournalPolicies,
     LoadMeasured,
-    MeasurePages,
     MeasuringFailed,
     MoverEnded,
     MoverProgressed,
@@ -41,14 +39,14 @@ from node_agent.core.events import (
     WakeAt,
     Woke,
 )
-from node_agent.core.facts import Measured, Remembered
+from node_agent.core.facts import Remembered
 from node_agent.core.followed import Followed, Surroundings
 from node_agent.core.history import History
+from node_agent.core.locating import Locating
 from node_agent.core.orders import Orders
 from numaplace.model.ids import ALONE_PREFIX, MoveId, TaskId
 from numaplace.model.job import HomeChange
 from numaplace.model.move import MoveOrder, MoveOutcome
-from numaplace.model.residency import Residency
 from numaplace.model.session import (
     Abilities,
     AcknowledgeOutcome,
@@ -87,7 +85,6 @@ class AgentCore:
         self._swept = False
         self._alone_since_s: float | None = None
         self._own_orders = 0
-        self._measuring: set[TaskId] = set()
         self._wake_s: float | None = None
         self._detector = Detector()
         self.orders = Orders()
@@ -95,6 +92,7 @@ class AgentCore:
         self.history = History(self._owner_uid, (*self._remembered.finished, *self._remembered.outcomes))
         self._at_work = AtWork()
         self._desk = Desk(self.orders, self._limits, self.tasks.get, self._at_work, self.history)
+        self._locating = Locating(self.tasks, self.orders, self._at_work, self._limits.measurements_max)
         self.by_hand = HandMoves(self._at_work, self.history, self.orders, self.tasks)
 
     def handle(self, event: Event, now_s: float) -> list[Do]:
@@ -103,7 +101,7 @@ class AgentCore:
         if self._swept:
             done += self._follow_alone(now_s)
             done += self._desk.start_waiting(self.topology)
-            done += self._measure_due(now_s)
+            done += self._locating.begin_due(now_s)
             done += self._wake(now_s)
         return done
 
@@ -112,7 +110,7 @@ class AgentCore:
             case Swept():
                 yield from self._take_sweep(event, now_s)
             case PagesMeasured() | MeasuringFailed():
-                yield from self._take_pages(event, now_s)
+                yield from self._locating.take(event, now_s)
             case LoadMeasured(load):
                 for task in self.tasks.values():
                     task.hear_load(load, self.load, now_s)
@@ -187,20 +185,6 @@ class AgentCore:
             self._judge_all_again(now_s)
             yield from self._send_all(now_s)
 
-    def _take_pages(self, event: PagesMeasured | MeasuringFailed, now_s: float) -> Iterator[Do]:
-        self._measuring.discard(event.task)
-        task = self.tasks.get(event.task)
-        if task is None or not task.measuring:
-            return  # it ended since; another task may have its id by now
-        if isinstance(event, MeasuringFailed):
-            task.end_measure(now_s)
-            return
-        before, new = task.measured or Measured(Residency()), event.measured
-        task.locate(event, now_s, len(self.tasks))
-        if (before.memory_policy, before.policy_nodes) != (new.memory_policy, new.policy_nodes):
-            yield Send(task.as_task(now_s))
-        yield Send(ResidencyMeasured(event.task, new.residency, event.stuck))
-
     def _obey(self, instruction: Instruction, now_s: float) -> Iterator[Do]:
         match instruction:
             case MoveOrder():
@@ -236,27 +220,12 @@ class AgentCore:
             if task.judge_due_s < inf:
                 task.judge_due_s = now_s  # the host may have been too busy for it
 
-    def _measure_due(self, now_s: float) -> Iterator[Do]:
-        """Locate pages that were not located for long, few tasks at a time, and none that is being moved."""
-        places = self._limits.measurements_max - len(self._measuring)
-        if places <= 0:
-            return
-        due = [task for task in self.tasks.values() if task.measure_due_s <= now_s and self._may_measure(task)]
-        for task in heapq.nsmallest(places, due, key=lambda t: (not t.asked, t.measure_due_s)):
-            task.begin_measure()
-            self._measuring.add(task.facts.id)
-            yield MeasurePages(task.facts.id, task.facts.processes)
-
-    def _may_measure(self, task: Followed) -> bool:
-        moving = self.orders.active(task.facts.id) or self._at_work.on(task.facts.processes)
-        return task.facts.id not in self._measuring and moving is None
-
     def _wake(self, now_s: float) -> Iterator[Do]:
         """Ask to be woken for what only time can bring, if that is another time than was asked for before."""
         times_s: list[float] = []
         if self._alone_since_s is not None:
             times_s = [self._alone_since_s + ALONE_GRACE_S, *(task.judge_due_s for task in self.tasks.values())]
-        if len(self._measuring) < self._limits.measurements_max:
+        if self._locating.has_room:
             times_s += [task.measure_due_s for task in self.tasks.values()]
         wake_s = min((at_s for at_s in times_s if now_s < at_s < inf), default=None)
         if wake_s is not None and wake_s != self._wake_s:

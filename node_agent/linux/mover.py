@@ -126,7 +126,9 @@ class MemoryMover:
             base, huge = self._learned
         means = self._means()
         owns_cpuset = self._owns_cpuset(job.task.cgroup)
-        return Rehearsal(means, job, speeds_of(means.traits, base, huge), known, owns_cpuset=owns_cpuset).prediction()
+        speeds = speeds_of(means.traits, base, huge)
+        foretold = Rehearsal(means, job, speeds, known, owns_cpuset=owns_cpuset).prediction()
+        return replace(foretold, left={**foretold.left, **self._not_looked_at(job.task.processes)})
 
     def _means(self) -> Means:
         return Means(self._host, self._stuck, self._traits(), self._crew, self._attribution, self._count_ours)
@@ -145,14 +147,18 @@ class MemoryMover:
 
     def _with_the_rest(self, outcome: MoveOutcome, processes: Sequence[ProcessRef]) -> MoveOutcome:
         """The account with the processes that nobody looked at, because the task has too many."""
-        rest = processes[PROCESSES_OPEN_MAX:]
-        size = sum(self._resident_bytes(process) for process in rest)
-        if not size:
+        rest = self._not_looked_at(processes)
+        if not rest:
             return outcome
         state = MoveState.PARTIAL if outcome.state is MoveState.COMPLETED else outcome.state
-        words = f"{outcome.words}; {len(rest)} of its {len(processes)} processes were not looked at"
-        left = {**outcome.left, LeftReason.TOO_MANY_PROCESSES: size}
-        return replace(outcome, state=state, words=words, left=left)
+        more = len(processes) - PROCESSES_OPEN_MAX
+        words = f"{outcome.words}; {more} of its {len(processes)} processes were not looked at"
+        return replace(outcome, state=state, words=words, left={**outcome.left, **rest})
+
+    def _not_looked_at(self, processes: Sequence[ProcessRef]) -> dict[LeftReason, int]:
+        """What the processes beyond those that are looked at together have resident, by its reason to be left."""
+        size = sum(self._resident_bytes(process) for process in processes[PROCESSES_OPEN_MAX:])
+        return {LeftReason.TOO_MANY_PROCESSES: size} if size else {}
 
     def _resident_bytes(self, process: ProcessRef) -> int:
         try:

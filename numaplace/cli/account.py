@@ -1,5 +1,7 @@
 """The account of a move by hand, and what one would take: for people, and as an exit code."""
 
+import math
+
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
@@ -54,11 +56,11 @@ def _counted(counters: CounterAccount) -> str:
 
 def foretold(prediction: Prediction) -> list[RenderableType]:
     """What a move would take, for people."""
+    cost = "in a time that cannot be told before"
+    if math.isfinite(prediction.seconds):
+        cost = f"in about {units.duration(prediction.seconds)}, longest stall about {prediction.stall_ms:.1f} ms"
     lines: list[RenderableType] = [
-        Text(
-            f"would move {units.size(prediction.move_bytes)} in about {units.duration(prediction.seconds)},"
-            f" longest stall about {prediction.stall_ms:.1f} ms; nothing was moved"
-        )
+        Text(f"would move {units.size(prediction.move_bytes)} {cost}; nothing was moved"),
     ]
     if prediction.strategy is not None:
         lines.append(Text(f"  by {prediction.strategy.value}: {prediction.strategy_reason}"))

@@ -4,8 +4,9 @@ The bare writes do it as the kernel does: all at once or not at all. What is don
 numaplace.model.handover and carried out by numaplace.cli.handover; here are the options, and the account for people.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,6 +30,7 @@ from numaplace.model.cpuset import format_id_list, parse_cpus
 from numaplace.model.hand import Prediction, Transfer
 from numaplace.model.handover import Cpuset, Handover, Refusal, plan_attach, plan_cpus, plan_mems
 from numaplace.model.ids import Cpus
+from numaplace.model.move import LeftReason
 from numaplace.model.topology import Topology
 
 if TYPE_CHECKING:
@@ -217,7 +219,7 @@ class _Command:
             raise typer.Exit(code)
 
     def _predict(self, mover: Mover, plan: Handover) -> int:
-        prediction = None if plan.move is None else mover.predict(plan.move)
+        prediction = None if plan.move is None else _once_allowed(mover.predict(plan.move))
         before = tuple(self.files.as_shell(step.do) for step in plan.before)
         found = Planned(before, plan.move, prediction, tuple(map(self.files.as_shell, plan.after)), plan.remarks)
         mover.view.close()
@@ -238,6 +240,24 @@ class _Command:
         else:
             output.show(*_told(found))
         return _exit_code(handed, interrupted=mover.interrupts.asked)
+
+
+def _once_allowed(prediction: Prediction) -> Prediction:
+    """What is foretold now, as it will be when the cpuset allows its new nodes: what lies outside of it goes too.
+
+    How long that takes follows from the part that may go already; where there is none, nobody can tell (NaN).
+    """
+    outside = prediction.left.get(LeftReason.OUTSIDE_CPUSET, 0)
+    if not outside:
+        return prediction
+    whole, known = prediction.move_bytes + outside, prediction.move_bytes > 0
+    return replace(
+        prediction,
+        move_bytes=whole,
+        seconds=prediction.seconds * whole / prediction.move_bytes if known else math.nan,
+        stall_ms=prediction.stall_ms if known else math.nan,
+        left={reason: held for reason, held in prediction.left.items() if reason is not LeftReason.OUTSIDE_CPUSET},
+    )
 
 
 def _commands(target: Target, transfer: Transfer | None) -> Commands:

@@ -6,9 +6,14 @@ to the faults that AutoNUMA makes by itself, of reads and writes, but rarely and
 on, `write-faults` hears those as well.
 
 What rounds cost the process: one pass over its page tables under its mmap lock, and a short fault for each page that it
-writes afterwards. A round begins only when the one before has taken less than 5 % of the time since.
+writes afterwards. Both are measured, the fault on pages of our own. A round begins only when the one before has taken
+less than 5 % of the time since. Threads of the target that begin later are traced too.
 """
 
+import mmap
+import os
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,7 +23,7 @@ from numaplace.kernel.page_faults import parse_faults
 from numaplace.kernel.pagemap import PAGE_BYTES
 from numaplace.kernel.soft_dirty import clear_soft_dirty, has_soft_dirty
 from numaplace.kernel.sysfs import read_sysctl
-from numaplace.kernel.tracefs import KERNEL_FAULT, USER_FAULT
+from numaplace.kernel.tracefs import KERNEL_FAULT, USER_FAULT, TraceInstance
 from numaplace.model.ids import CpuId, NodeId
 from numaplace.profile.method import Progress, Usage, Votes
 from numaplace.profile.target import Target
@@ -27,15 +32,17 @@ from numaplace.profile.tracing import Watch, drain, ending_early, instance, miss
 COST_SHARE: Final = 0.05
 """Of its time, the most that the rounds may cost a process."""
 FAULT_S: Final = 2e-6
-"""What a write fault is taken to cost, its trace included."""
+"""What a traced write fault costs where that was not measured."""
+_TRIAL_PAGES: Final = 512
 ROUND_S_MIN: Final = 0.25
 _KERNEL_FROM: Final = 1 << 63
 
 
 @dataclass(slots=True)
 class Rounds:
-    """When the next round may begin: pure, times in seconds since the run began."""
+    """When the next round may begin: pure, times in seconds since the run began; `fault_s` is what one fault costs."""
 
+    fault_s: float = FAULT_S
     number: int = 0
     halt_s_max: float = 0.0
     next_s: float = 0.0
@@ -56,17 +63,17 @@ class Rounds:
         self._plan()
 
     def _plan(self) -> None:
-        cost_s = self._halt_s + self._faults * FAULT_S
+        cost_s = self._halt_s + self._faults * self.fault_s
         self.next_s = self._began_s + max(ROUND_S_MIN, cost_s / COST_SHARE)
 
 
 class Faults:
     """What a run has heard so far: votes, how many faults gave them or got lost, and when the next round may begin."""
 
-    def __init__(self, node_of_cpu: Mapping[CpuId, NodeId]) -> None:
+    def __init__(self, node_of_cpu: Mapping[CpuId, NodeId], fault_s: float = FAULT_S) -> None:
         self.votes: Votes = {}
         self.seen = self.lost = self.unreadable = 0
-        self.rounds = Rounds()
+        self.rounds = Rounds(fault_s)
         self._node_of_cpu = node_of_cpu
 
     def take(self, lines: list[bytes]) -> None:
@@ -87,7 +94,7 @@ class Faults:
         rounds = self.rounds
         said = [f"{self.seen} faults seen"]
         if rounds.number:
-            cost_ms = 1000 * FAULT_S * (self.seen + self.lost)
+            cost_ms = 1000 * rounds.fault_s * (self.seen + self.lost)
             said = [f"{rounds.number} rounds, {self.seen} faults seen (about {cost_ms:.0f} ms of the process's time)"]
             said.append(f"its mmap lock was held for {1000 * rounds.halt_s_max:.1f} ms at most")
         if self.lost:
@@ -95,6 +102,31 @@ class Faults:
         if self.unreadable:
             said.append(f"{self.unreadable} lines of the trace were not understood")
         return said
+
+
+def _measure_fault(trace: TraceInstance) -> float:
+    """How many seconds a traced write fault takes: by pages of our own, written before and after clearing their bits.
+
+    Leaves the trace empty and not recording.
+    """
+    trace.only_threads([threading.get_native_id()])
+    with mmap.mmap(-1, _TRIAL_PAGES * PAGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as pages:
+        _write_each(pages)
+        plain_s = _write_each(pages)
+        clear_soft_dirty(os.getpid())
+        faulting_s = _write_each(pages)
+    trace.record(on=False)
+    while not drain(trace, lambda _lines: None):
+        pass
+    return max(0.0, faulting_s - plain_s) / _TRIAL_PAGES
+
+
+def _write_each(pages: mmap.mmap) -> float:
+    """Write each page; how many seconds that took."""
+    began_s = time.perf_counter()
+    for start in range(0, len(pages), PAGE_BYTES):
+        pages[start] = 1
+    return time.perf_counter() - began_s
 
 
 class FaultMethod:
@@ -126,12 +158,16 @@ class FaultMethod:
 
     def run(self, target: Target, seconds: float, progress: Progress) -> Usage:
         """Watch the process; see Method."""
-        faults = Faults(target.topology.memory_of_cpu)
+        node_of_cpu = target.topology.memory_of_cpu
+        faults = Faults(node_of_cpu)
         usage = Usage(faults.votes)
-        with ending_early(usage, target.pid), instance(len(target.topology.memory_of_cpu)) as trace:
-            trace.only_threads(sorted(target.threads))
+        with ending_early(usage, target.pid), instance(len(node_of_cpu)) as trace:
             trace.enable(USER_FAULT)
             trace.enable(KERNEL_FAULT)
+            if self._rounds:
+                faults.rounds.fault_s = _measure_fault(trace)
+            trace.only_threads(sorted(target.threads))
+            trace.record(on=True)
             try:
                 for watch in Watch(seconds).turns():
                     if drain(trace, faults.take):

@@ -1,5 +1,6 @@
 """What the pages under docs/ say is what the code does: their tables and examples are read and tried."""
 
+import io
 import re
 import tomllib
 from pathlib import Path
@@ -7,9 +8,14 @@ from pathlib import Path
 import pytest
 
 from node_agent.settings import AgentSettings
+from numaplace.cli import exits, main
 from numaplace.configuration import ServiceSettings, load_settings
+from numaplace.model.ids import NodeId
 from numaplace.model.move import REMEDY
 from numaplace.model.worth import Reason
+from numaplace.pagelog import Place, read_log
+from numaplace.pagelog.perf_script import FIELDS
+from numaplace.profile.choose import METHODS
 from scheduler.settings import SchedulerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +27,10 @@ def _block(page: str, language: str) -> str:
     found = re.search(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
     assert found is not None
     return found[1]
+
+
+def _blocks(page: str) -> list[str]:
+    return re.findall(r"```\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
 
 
 @pytest.mark.parametrize(("page", "kind"), [("agent.md", AgentSettings), ("scheduler.md", SchedulerSettings)])
@@ -48,8 +58,37 @@ def test_every_reason_not_to_move_is_named() -> None:
     assert unnamed <= {Reason.WORTH_IT.value, Reason.UNKNOWN_RESIDENCY.value}
 
 
+def test_every_exit_code_of_the_command_is_on_the_page() -> None:
+    """And no other: scripts rely on them."""
+    rows = re.findall(r"^\| (\d+) \|", (DOCS / "by-hand.md").read_text(), re.MULTILINE)
+    assert {int(row) for row in rows} == {
+        value for name, value in vars(exits).items() if name.isupper() and name != "HELP"
+    }
+
+
+def test_examples_of_moves_by_hand_are_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each option that an example gives is one that the command has."""
+    lines = re.findall(r"numaplace (move|cpuset \w+) ([^#|\n]*)", "\n".join(_blocks("by-hand.md")))
+    assert len(lines) >= 10
+    for command, arguments in lines:
+        with pytest.raises(SystemExit):
+            main([*command.split(), "--help"])
+        known = capsys.readouterr().out
+        for option in re.findall(r"--[a-z-]+", arguments):
+            assert option in known, f"{command} {arguments}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     """Relative links and pictures exist."""
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_page_of_profiles_names_every_method_and_its_log_is_one() -> None:
+    """Its table has a row for each method, and the log that it shows can be read."""
+    page = (DOCS / "profile.md").read_text()
+    assert re.findall(r"^\| `([a-z][a-z-]+)` \|", page, re.MULTILINE) == list(METHODS)
+    place = Place(4096, frozenset({NodeId(0), NodeId(1)}), {})
+    assert read_log(io.BytesIO(_block("profile.md", "csv").encode()), place).pages == 2
+    assert FIELDS in page

@@ -530,7 +530,7 @@ def test_an_unchanged_sweep_costs_a_bounded_look_at_each_task(*, session: bool) 
         if session:
             core.handle(SessionOpened(), 100.0)
         for _ in tasks:
-            core.handle(PagesMeasured(next(iter(core._measuring)), Measured(Residency())), 101.0)
+            core.handle(PagesMeasured(next(iter(core._locating.under_way)), Measured(Residency())), 101.0)
         core.handle(LoadMeasured(HostLoad()), 110.0)
         counted = 0
 

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from node_agent.core.pages import Backing
 from node_agent.core.strategy import KernelTraits
 from numaplace.kernel.errors import Denied, ProcessGone
 from numaplace.model.hand import PickedPages, Transfer
-from numaplace.model.ids import CpuId, NodeId
+from numaplace.model.ids import CpuId, NodeId, Nodes
 from numaplace.model.job import MemoryPolicy
 from numaplace.model.move import LeftReason, MoveOutcome, MoveState, Strategy
 from numaplace.model.policy import Budget, Policy
@@ -254,6 +256,31 @@ def test_picked_pages_are_those_of_one_process() -> None:
     outcome = move_by_hand(host, processes, PickedPages((4096,), (NodeId(1),)))
     assert outcome.state is MoveState.REFUSED
     assert "this task has 2" in outcome.words
+
+
+same_size = st.integers(1, 4).flatmap(
+    lambda n: st.tuples(*[st.frozensets(st.integers(0, 5).map(NodeId), min_size=n, max_size=n)] * 2)
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(same_size, st.lists(st.integers(0, 40), min_size=6, max_size=6))
+def test_a_transfer_puts_every_page_where_migrate_pages_would(sets: tuple[Nodes, Nodes], pages: list[int]) -> None:
+    """The n-th source's on the n-th target, once, whatever overlaps; and so it was foretold."""
+    host = host_of(6)
+    process = spread(host, *pages)
+    ends = dict(zip(sorted(sets[0]), sorted(sets[1]), strict=True))
+    expected: dict[int, int] = {}
+    for node, count in enumerate(pages):
+        end = ends.get(NodeId(node), node)
+        expected[end] = expected.get(end, 0) + count
+    policy = Policy(budget=SMALL, keep_interleave=False)
+    foretold = mover_of(host).predict(job_by_hand(host, [process], Transfer(*sets), policy))
+    outcome = move_by_hand(host, [process], Transfer(*sets), policy=policy)
+    assert by_node(host, process) == {node: count for node, count in expected.items() if count}
+    moving = sum(pages[node] for node, end in ends.items() if node != end)
+    assert outcome.counters.host.pgmigrate_success == moving
+    assert outcome.moved_bytes == foretold.move_bytes == moving * BASE
 
 
 # Page by page.

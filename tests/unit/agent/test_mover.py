@@ -80,6 +80,7 @@ def test_processes_beyond_those_looked_at_together_are_in_the_account() -> None:
     assert (outcome.state, outcome.moved_bytes) == (MoveState.PARTIAL, 2 * PROCESSES_OPEN_MAX * BASE)
     assert dict(outcome.left) == {LeftReason.TOO_MANY_PROCESSES: 3 * 2 * BASE}
     assert f"3 of its {len(processes)} processes were not looked at" in outcome.words
+    assert mover.predict(job).left == outcome.left
     host.end(processes[-1])
     assert mover.move(job, Control()).left == {LeftReason.TOO_MANY_PROCESSES: 2 * 2 * BASE}
 

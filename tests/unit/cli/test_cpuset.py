@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from numaplace.cli import cpuset, moving
-from numaplace.model.hand import Transfer
+from numaplace.cli import cpuset
+from numaplace.model.hand import Prediction, Transfer
 from numaplace.model.ids import MoveId
 from numaplace.model.move import LeftReason, MoveState
 from numaplace.model.policy import MIB, Budget, Policy
@@ -118,6 +118,22 @@ def test_a_dry_run_writes_and_moves_nothing(run: Run, machine: Machine, folder: 
     assert json.loads(run("cpuset", "mems", JOB, "1", "--dry-run", "--json").out)["move"]["targets"] == [1]
 
 
+def test_a_dry_run_foretells_what_the_wider_nodes_will_let_go(run: Run, machine: Machine) -> None:
+    """As it is, the cpuset forbids the very nodes that it is about to have."""
+    left = {LeftReason.OUTSIDE_CPUSET: 90 * MIB, LeftReason.PINNED: MIB}
+    machine.prediction = Prediction(10 * MIB, 0.5, 2.0, left)
+    ended = run("cpuset", "mems", JOB, "1", "--dry-run")
+    assert "would move 100.0 MiB in about 5.0 s, longest stall about 2.0 ms" in ended.out
+    assert "outside-cpuset" not in ended.out
+    assert "1.0 MiB  pinned" in ended.out
+    machine.prediction = Prediction(0, 0.0, 0.0, left)
+    assert (
+        "would move 90.0 MiB in a time that cannot be told before" in run("cpuset", "mems", JOB, "1", "--dry-run").out
+    )
+    told = json.loads(run("cpuset", "mems", JOB, "1", "--dry-run", "--json").out)
+    assert (told["prediction"]["move_bytes"], told["prediction"]["seconds"]) == (90 * MIB, None)
+
+
 def test_a_move_that_stopped_half_way_is_told_with_both_ways_out(run: Run, machine: Machine, folder: Path) -> None:
     """The nodes stay wide; the commands name this very cgroup, quoted."""
     machine.story = [samples.ORDER, HALF]
@@ -159,7 +175,7 @@ def test_an_agent_that_is_quicker_is_waited_for(
         machine.not_now = ""
         machine.ended.append(followed)
 
-    monkeypatch.setattr(moving.time, "sleep", end_of_the_agents_move)
+    monkeypatch.setattr("time.sleep", end_of_the_agents_move)
     ended = run("cpuset", "cpus", JOB, "2-3")
     assert ended.code == 0
     assert "by alone-1; waiting for its end" in ended.err

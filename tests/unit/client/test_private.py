@@ -48,7 +48,7 @@ def test_it_serves_adopts_moves_and_leaves_nothing(folder: Path) -> None:
         assert (status.host, status.scheduler, status.tasks) == (platform.node(), "", 0)
         node = min(status.topology.with_memory)
         assert agent.adopt(JobId("mine"), pid=pid).job == "mine"
-        assert [task.job for task in agent.tasks()] == ["mine"]
+        assert wait_until(lambda: [task.job for task in agent.tasks()] == ["mine"])
         order, *_, outcome = agent.move(Transfer(frozenset({node}), frozenset({node})), pid=pid)
         assert isinstance(order, MoveOrder)
         assert isinstance(outcome, MoveOutcome)

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from numaplace.kernel import (
     cgroups,
+    damon,
     fanotify,
     frames,
     inotify,
     maps,
     numa_maps,
+    page_faults,
     procfs,
     psi,
     status,
@@ -39,6 +41,8 @@ TRACE = (
     b"            bash-6512    [001] .....   811.692354: mm_migrate_pages: nr_succeeded=1 nr_failed=1"
     b" nr_thp_succeeded=2 nr_thp_failed=3 nr_thp_split=4 mode=M reason=r\n"
 )
+FAULT = b"          python-217     [000] d....    21.224907: page_fault_user: address=0x55bd ip=0x7f26 error_code=0x7\n"
+REGION = b"       kdamond.0-231     [003] .....    31.000907: damon_aggregated: target_id=0 nr_regions=1 0-8192: 3 17\n"
 
 TEXTS: dict[str, tuple[Callable[[str], object], str]] = {
     "numa_maps": (lambda text: list(numa_maps.parse(text)), (JOB / "numa_maps").read_text()),
@@ -59,6 +63,8 @@ BYTES: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "stat": (procfs.parse_stat, (JOB / "stat").read_bytes()),
     "schedstat": (procfs.parse_schedstat, b"1 2 3\n"),
     "trace": (lambda data: [trace_events.parse_line(line) for line in data.split(b"\n")[:-1]], TRACE),
+    "faults": (lambda data: page_faults.parse_faults(data.split(b"\n")), FAULT),
+    "regions": (lambda data: damon.parse_regions(data.split(b"\n")), REGION),
     "lost": (trace_events.parse_lost, b"CPU:0 [LOST 12 EVENTS]"),
     "fanotify": (fanotify.decode, bytes.fromhex("18000000030018000200000000000000070000000a000000") * 2),
     "inotify": (inotify.decode, bytes.fromhex("0100000002000000000000000400000061626300") * 2),

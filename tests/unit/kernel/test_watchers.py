@@ -387,3 +387,22 @@ def test_instances_of_one_process_record_each_for_itself(tracing: Path) -> None:
         assert len(quiet.read().events) == 1
     with pytest.raises(ValueError, match="purpose"):
         tracefs.TraceInstance(tracing, purpose="../x")
+
+
+@pytest.mark.usefixtures("privileged")
+def test_only_the_threads_that_are_named_and_their_children_are_traced(
+    tracing: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    """What others do does not reach the buffer, what a named one's children do does; lines can be had as they are."""
+    with tracefs.TraceInstance(tracing) as instance:
+        instance.only_threads([sleeper.pid, os.getpid()])
+        instance.enable(tracefs.EXIT)
+        with subprocess.Popen([sys.executable, "-c", ""]) as child:
+            child.wait()
+        assert readable(instance)
+        lines = instance.read_lines()
+        assert [line for line in lines if b"pid=%d " % child.pid in line]
+        instance.only_threads([sleeper.pid])
+        with subprocess.Popen([sys.executable, "-c", ""]) as other:
+            other.wait()
+        assert instance.read_lines() == []

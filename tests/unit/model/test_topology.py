@@ -100,3 +100,11 @@ def test_by_id_finds_every_node(data: st.DataObject) -> None:
     """Ids are keys, never positions."""
     host = data.draw(strategies.topologies())
     assert [host.by_id[each.id] for each in host.nodes] == list(host.nodes)
+
+
+@given(strategies.topologies())
+def test_a_cpus_memory_is_the_lowest_node_of_its_home(topology: Topology) -> None:
+    """Every known CPU has one where any node has memory; others have none."""
+    cpus = {cpu for each in topology.nodes for cpu in each.cpus}
+    homes = {cpu: topology.home_of(frozenset({cpu})) for cpu in cpus}
+    assert topology.memory_of_cpu == {cpu: min(nodes) for cpu, nodes in homes.items() if nodes}

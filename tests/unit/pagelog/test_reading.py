@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -50,9 +51,9 @@ def read(text: bytes, place: Place = PLACE, limits: Limits | None = None) -> Pag
     return read_log(io.BytesIO(text), place, limits or Limits())
 
 
-def by_page(log: PageLog) -> dict[int, dict[int, float]]:
+def by_page(log: PageLog) -> Mapping[int, Mapping[NodeId, float]]:
     """Weights by page and node, as the log's chooser sees them."""
-    return {start: {**weights} for start, _, weights in log._units(frozenset(), PAGE)}
+    return {start: weights for start, _, weights in log._units(frozenset(), PAGE)}
 
 
 THREE = {FIRST: {0: 1.0, 1: 3.0}, FIRST + PAGE: {0: 2.5}}
