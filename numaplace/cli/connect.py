@@ -33,7 +33,7 @@ OptionalSocket = Annotated[
         metavar="PATH",
         envvar="NUMAPLACE_SOCKET",
         help="The socket of this host's agent, which is asked if it is there.",
-        show_default=str(_SOCKET),
+        show_default=str(AGENT_SOCKET),
     ),
 ]
 AnySocket = Annotated[
