@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from node_agent.settings import AgentSettings
 from numaplace.configuration import ServiceSettings, load_settings
 from numaplace.model.move import REMEDY
+from numaplace.model.picture import MappedPages, MappingKind, Picture, Remote, ShownProcess, ThreadPlace
 from numaplace.model.worth import Reason
 from scheduler.settings import SchedulerSettings
 
@@ -46,6 +48,19 @@ def test_every_reason_not_to_move_is_named() -> None:
     page = (DOCS / "scheduler.md").read_text()
     unnamed = {reason.value for reason in Reason if f"`{reason.value}`" not in page}
     assert unnamed <= {Reason.WORTH_IT.value, Reason.UNKNOWN_RESIDENCY.value}
+
+
+@pytest.mark.parametrize("kind", [Picture, ShownProcess, ThreadPlace, MappedPages, Remote])
+def test_every_field_of_a_picture_is_on_its_page(kind: type) -> None:
+    """Programs that read `numaplace show --json` find each name in show.md."""
+    page = (DOCS / "show.md").read_text()
+    assert {field.name for field in fields(kind) if f"`{field.name}`" not in page} == set()
+
+
+def test_every_kind_of_mapping_is_on_its_page() -> None:
+    """Its word is what --json says."""
+    page = (DOCS / "show.md").read_text()
+    assert f"({', '.join(kind.value for kind in MappingKind)})" in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
