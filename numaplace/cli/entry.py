@@ -1,5 +1,6 @@
 """Where the `numaplace` command begins, and the one place where it ends."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,9 @@ from numaplace.cli.once import shown_plainly
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit with its code (:mod:`numaplace.cli.exits`)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Files and processes are called by any name: what a terminal cannot show is a question mark there.
+        sys.stdout.reconfigure(errors="replace")
     try:
         try:
             _run(given)

@@ -13,6 +13,7 @@ From fs/proc/task_mmu.c (show_numa_map) and mm/mempolicy.c (mpol_to_str), 6.1 to
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from numaplace.kernel.errors import KernelFormatError
@@ -57,7 +58,7 @@ class MappingPolicy:
 
     def __str__(self) -> str:
         """As the kernel writes it; `…` stands for nodes that it had no room for."""
-        flags = "|".join(word for word, flag in _FLAGS.items() if flag & self.flags)
+        flags = "|".join(word for word, flag in _FLAGS.items() if flag & self.flags) if self.flags else ""
         nodes = format_id_list(self.nodes) + ("…" if self.nodes_cut else "")
         return f"{_WORDS[self.mode]}{'=' if flags else ''}{flags}{':' if nodes else ''}{nodes}"
 
@@ -110,6 +111,7 @@ def _take_policy(words: list[str], source: str) -> tuple[MappingPolicy, int]:
     return parse_policy(" ".join(words[1:used]), source), used
 
 
+@lru_cache(maxsize=256)
 def parse_policy(text: str, source: str = "numa_maps") -> MappingPolicy:
     """Parse a policy as the kernel prints it: `mode[=flag[|flag]][:nodes]`; raises KernelFormatError."""
     described, colon, nodes = text.partition(":")

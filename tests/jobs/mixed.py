@@ -11,14 +11,16 @@ from tests.jobs.areas import HUGE, MB
 from tests.jobs.memory import KINDS, fork_reader
 from tests.jobs.talk import talk
 
-_KINDS = ("bound", "thp", "file", "hugetlb", "shm")
+_KINDS = ("bound", "thp", "file", "hugetlb")
 
 
 def main(mb: int) -> None:
     """Run the job."""
     size_bytes = -(-mb * MB // HUGE) * HUGE
-    areas = {kind: KINDS[kind](size_bytes) for kind in _KINDS}
-    child, _ = fork_reader(areas["shm"])
+    shm = KINDS["shm"](size_bytes)
+    child, _ = fork_reader(shm)
+    # What is there before the fork is shared with the child, copied on write or not: all else comes after it.
+    areas = {"shm": shm} | {kind: KINDS[kind](size_bytes) for kind in _KINDS}
     addresses = {kind: area.address for kind, area in areas.items()}
     talk({"pids": [os.getpid(), child], "addresses": addresses, "size_bytes": size_bytes}, {})
 

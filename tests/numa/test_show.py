@@ -130,6 +130,9 @@ def test_the_same_pages_as_numastat_and_numa_maps(lab: Lab, name: str) -> None:
         away = show(guest, str(job.pid), "--threads")
         assert (away["home"], {tuple(thread["nodes"]) for thread in away["threads"]}) == ([0], {(0,)})
         assert away["remote"]["bytes"] == away["by_node"]["1"] >= 4 * size
+        (pool,) = [m for m in away["mappings"] if m["kind"] == "hugetlb"]
+        assert pool["by_node"] == {"1": size}
+        assert away["free_huge"][str(2 * MB)] == {"0": HUGE_FREE * 2 * MB, "1": 0}
         assert away["remote"]["stays"]["hugetlb-pool"] == size - HUGE_FREE * 2 * MB
         assert away["remote"]["stays"]["shared"] >= size
         assert away["remote"]["movable_bytes"] >= 2 * size + HUGE_FREE * 2 * MB

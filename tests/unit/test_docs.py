@@ -3,6 +3,7 @@
 import io
 import re
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from numaplace.doctor import Facts, diagnose
 from numaplace.doctor.company import RIVALS
 from numaplace.model.ids import NodeId
 from numaplace.model.move import REMEDY
+from numaplace.model.picture import MappedPages, MappingKind, Picture, Remote, ShownProcess, ThreadPlace
 from numaplace.model.worth import Reason
 from numaplace.pagelog import Place, read_log
 from numaplace.pagelog.perf_script import FIELDS
@@ -99,6 +101,19 @@ def test_every_option_of_run_is_on_its_page() -> None:
     options = [option for option in declared if option.startswith("-")]
     assert {"--cpunodebind", "-N", "--follow"} <= set(options)
     assert [option for option in options if not re.search(rf"(?<![-\w]){option}(?![-\w])", page)] == []
+
+
+@pytest.mark.parametrize("kind", [Picture, ShownProcess, ThreadPlace, MappedPages, Remote])
+def test_every_field_of_a_picture_is_on_its_page(kind: type) -> None:
+    """Programs that read `numaplace show --json` find each name in show.md."""
+    page = (DOCS / "show.md").read_text()
+    assert {field.name for field in fields(kind) if f"`{field.name}`" not in page} == set()
+
+
+def test_every_kind_of_mapping_is_on_its_page() -> None:
+    """Its word is what --json says."""
+    page = (DOCS / "show.md").read_text()
+    assert f"({', '.join(kind.value for kind in MappingKind)})" in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -37,7 +37,7 @@ def app() -> typer.Typer:
 def usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the host's agent listens, if there is one."""
     monkeypatch.delenv("NUMAPLACE_SOCKET", raising=False)
-    monkeypatch.setattr(connect, "_SOCKET", tmp_path / "usual.sock")
+    monkeypatch.setattr(connect, "AGENT_SOCKET", tmp_path / "usual.sock")
     return tmp_path / "usual.sock"
 
 
