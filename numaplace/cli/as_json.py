@@ -77,11 +77,11 @@ def _residency(residency: Residency) -> JsonValue:
     return [{"node": c.node, "size": c.size.value, "kind": c.kind.value, "bytes": held} for c, held in cells]
 
 
-def line(value: object) -> str:
+def line(value: object, *, ascii_only: bool = False) -> str:
     """One line of JSON: for streams."""
-    return json.dumps(to_json(value), ensure_ascii=False)
+    return json.dumps(to_json(value), ensure_ascii=ascii_only)
 
 
-def text(value: object) -> str:
+def text(value: object, *, ascii_only: bool = False) -> str:
     """Indented JSON: for one answer."""
-    return json.dumps(to_json(value), ensure_ascii=False, indent=2)
+    return json.dumps(to_json(value), ensure_ascii=ascii_only, indent=2)

@@ -5,7 +5,7 @@ process or a peer chose to be called is never read as markup. Rich is loaded whe
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from numaplace.cli import as_json
@@ -44,13 +44,37 @@ def show(*parts: "RenderableType") -> None:
 
 def show_json(value: object) -> None:
     """Write one answer for programs."""
-    sys.stdout.write(as_json.text(value) + "\n")
+    sys.stdout.write(_encodable(as_json.text, value) + "\n")
 
 
 def show_json_line(value: object) -> None:
     """Write one item of a stream for programs, at once."""
-    sys.stdout.write(as_json.line(value) + "\n")
+    sys.stdout.write(_encodable(as_json.line, value) + "\n")
     sys.stdout.flush()
+
+
+def _encodable(form: Callable[..., str], value: object) -> str:
+    """JSON as standard output can take it: names of files may be bytes of any kind, which then are escaped."""
+    written = form(value)
+    try:
+        written.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return form(value, ascii_only=True)
+    return written
+
+
+def printable(text: str, *, ascii_only: bool) -> str:
+    """A name that somebody else chose, as a terminal can show it; `?` for what it cannot."""
+    return "".join(c if c.isprintable() and (c.isascii() or not ascii_only) else "?" for c in text)
+
+
+def shortened(text: str, columns: int, *, ascii_only: bool, keep_end: bool = False) -> str:
+    """A text cut to so many columns, its end or its start marked."""
+    mark = "..." if ascii_only else "…"
+    if len(text) <= columns:
+        return text
+    kept = max(0, columns - len(mark))
+    return mark + text[len(text) - kept :] if keep_end else text[:kept] + mark
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence["RenderableType"]], *, right: Iterable[str] = ()) -> "Table":

@@ -15,12 +15,13 @@ from numaplace.cli import output, units
 from numaplace.cli.bars import HOME_STYLE, REMOTE_STYLE, left_table, node_bars
 from numaplace.model.cpuset import format_id_list
 from numaplace.model.ids import NodeId, Nodes
-from numaplace.model.picture import MappedPages, MappingKind, Picture, Remote, ThreadPlace, remote_of
+from numaplace.model.picture import MappedPages, MappingKind, Picture, Remote, ShownProcess, ThreadPlace, remote_of
 from numaplace.model.residency import Residency
 
 MAPPINGS_SHOWN = 15
 PROCESSES_SHOWN = 8
 _NAME_COLUMNS_MIN = 24
+_COMMAND_COLUMNS_MAX = 80
 _GAP = 2
 _NOTHING = "-"
 _UNKNOWN = "?"
@@ -29,7 +30,7 @@ _UNKNOWN = "?"
 def picture(found: Picture, *, columns: int, every: bool = False, ascii_only: bool = False) -> RenderableType:
     """One look, in so many columns; ``every`` mapping, or the largest."""
     parts: list[RenderableType] = [
-        _facts(found),
+        _facts(found, ascii_only=ascii_only),
         "",
         node_bars(Residency.of_nodes(found.by_node), found.home, ascii_only=ascii_only),
         "",
@@ -40,18 +41,18 @@ def picture(found: Picture, *, columns: int, every: bool = False, ascii_only: bo
     if found.remote.stays:
         parts += ["", Text("remote, and would not move:", "bold"), left_table(found.remote.stays)]
     if found.threads:
-        parts += ["", _threads(found)]
+        parts += ["", _threads(found, ascii_only=ascii_only)]
     return Group(*parts)
 
 
-def _facts(found: Picture) -> Table:
+def _facts(found: Picture, *, ascii_only: bool) -> Table:
     facts = Table.grid(padding=(0, 2))
     facts.add_column(no_wrap=True)
     facts.add_column()
     for name, value in (
         *((("task", found.task), ("job", found.job or _NOTHING)) if found.task else ()),
         ("shown", found.target),
-        *_who(found),
+        *_who(found, ascii_only=ascii_only),
         ("cpus", format_id_list(found.cpus) or "none"),
         ("mems", format_id_list(found.mems) or "none"),
         ("home", format_id_list(found.home) or "nowhere: none of its CPUs is online on a known node"),
@@ -63,7 +64,7 @@ def _facts(found: Picture) -> Table:
     return facts
 
 
-def _who(found: Picture) -> Iterable[tuple[str, str]]:
+def _who(found: Picture, *, ascii_only: bool) -> Iterable[tuple[str, str]]:
     threads = sum(process.threads for process in found.processes)
     size = (
         f"{units.counted(len(found.processes), 'process', 'processes')}, {units.counted(threads, 'thread', 'threads')}"
@@ -71,16 +72,21 @@ def _who(found: Picture) -> Iterable[tuple[str, str]]:
     if len(found.processes) == 1:
         only = found.processes[0]
         children = "" if not only.children else f", {units.counted(only.children, 'child', 'children')} not shown"
-        yield "command", only.command
+        yield "command", _command(only, ascii_only=ascii_only)
         yield "size", f"{size}{children}, {units.duration(only.age_s)} old"
     else:
         for process in found.processes[:PROCESSES_SHOWN]:
-            yield "", f"{process.pid} {process.command}"
+            yield "", f"{process.pid} {_command(process, ascii_only=ascii_only)}"
         if len(found.processes) > PROCESSES_SHOWN:
             yield "", f"and {len(found.processes) - PROCESSES_SHOWN} processes more"
         yield "size", size
     if found.denied:
         yield "not seen", f"{units.counted(found.denied, 'process is', 'processes are')} another user's; root sees all"
+
+
+def _command(process: ShownProcess, *, ascii_only: bool) -> str:
+    words = output.printable(process.command, ascii_only=ascii_only)
+    return output.shortened(words, _COMMAND_COLUMNS_MAX, ascii_only=ascii_only)
 
 
 def _state(found: Picture) -> str:
@@ -196,22 +202,21 @@ def _mappings(found: Picture, columns: int, *, every: bool, ascii_only: bool) ->
     shown = _fitting(columns, _node_columns(found), *_mapping_columns(found, ascii_only=ascii_only))
     room = max(_NAME_COLUMNS_MIN, columns - sum(column.wide + _GAP for column in shown))
     listed = found.mappings if every else found.mappings[:MAPPINGS_SHOWN]
-    rows: list[tuple[str, Sequence[MappedPages]]] = [(_label(m, room), [m]) for m in listed]
+    rows: list[tuple[str, Sequence[MappedPages]]] = [(_label(m, room, ascii_only=ascii_only), [m]) for m in listed]
     if len(listed) < len(found.mappings):
         rest = found.mappings[len(listed) :]
         rows.append((f"{len(rest)} smaller ones (--all)", rest))
     return _table("MAPPING", rows, shown, [("total", found.mappings)])
 
 
-def _label(mapping: MappedPages, room: int) -> str:
+def _label(mapping: MappedPages, room: int, *, ascii_only: bool) -> str:
     """What a mapping is, its end kept if there is no room for all of it; and its policy, if it has one."""
     notes = [] if mapping.policy == "default" else [mapping.policy]
     notes += [f"{mapping.processes} processes"] if mapping.processes > 1 else []
     notes += ["deleted"] if mapping.deleted else []
     note = f" ({', '.join(notes)})" if notes else ""
-    name = "".join(char if char.isprintable() else "?" for char in mapping.name)
-    space = max(8, room - len(note))
-    return (name if len(name) <= space else f"…{name[1 - space :]}") + note
+    name = output.printable(mapping.name, ascii_only=ascii_only)
+    return output.shortened(name, max(8, room - len(note)), ascii_only=ascii_only, keep_end=True) + note
 
 
 def _table(
@@ -230,7 +235,7 @@ def _table(
     return made
 
 
-def _threads(found: Picture) -> Table:
+def _threads(found: Picture, *, ascii_only: bool) -> Table:
     """A line for each thread, and how much of the memory is near it."""
     total = found.resident_bytes
     several = len(found.processes) > 1
@@ -243,7 +248,7 @@ def _threads(found: Picture) -> Table:
         [
             *([str(thread.pid)] if several else []),
             str(thread.tid),
-            Text(thread.name),
+            Text(output.printable(thread.name, ascii_only=ascii_only)),
             format_id_list(thread.cpus) or "none",
             format_id_list(thread.nodes) or "nowhere",
             near(thread),

@@ -9,6 +9,7 @@ Threads: a `name` such as `task/TID/stat` is read through the functions that tak
 
 import errno
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,7 +189,8 @@ def read_children(pid: int, root: Path = HOST) -> list[int]:
     children: list[int] = []
     for tid in list_tids(pid, root):
         name = f"task/{tid}/children"
-        children += (_int(field, field, name) for field in read_process(root, pid, name).split())
+        with suppress(ProcessGone):  # that thread has ended; its children are another's by now
+            children += (_int(field, field, name) for field in read_process(root, pid, name).split())
     return sorted(children)
 
 

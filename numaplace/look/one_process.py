@@ -26,7 +26,6 @@ from numaplace.model.ids import CpuId, Cpus, Nodes
 from numaplace.model.picture import MappedPages, MappingKind, ShownProcess
 from numaplace.model.residency import Backing
 
-COMMAND_CHARS_MAX = 80
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _KINDS = {
     Backing.PRIVATE: MappingKind.ANON,
@@ -78,8 +77,9 @@ def look_at(pid: int, wanted: Wanted, root: Path = HOST) -> Looked:
         mappings, shared = _told(pid, descriptor, [(line, by_start.get(line.start)) for line in lines], wanted, root)
     facts = read_status(pid, root)
     tids = tuple(procfs.list_tids(pid, root))
+    command = " ".join(read_command_line(pid, root)) or before.comm
     seen = ShownProcess(
-        pid, before.start_ticks, _command(pid, before.comm, root), facts.effective_uid, len(tids), _children(pid, root),
+        pid, before.start_ticks, command, facts.effective_uid, len(tids), _children(pid, root),
         max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - before.start_ticks / _TICKS_PER_S),
     )  # fmt: skip
     after = procfs.read_stat(pid, root)
@@ -108,12 +108,6 @@ def _opened(pid: int, root: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _command(pid: int, comm: str, root: Path) -> str:
-    words = " ".join(read_command_line(pid, root)) or comm
-    shown = "".join(char if char.isprintable() else "?" for char in words)
-    return shown if len(shown) <= COMMAND_CHARS_MAX else shown[: COMMAND_CHARS_MAX - 1] + "…"
 
 
 def _children(pid: int, root: Path) -> int | None:

@@ -306,3 +306,18 @@ def test_several_processes_are_named_and_the_rest_counted() -> None:
     assert "20 processes, 40 threads" in text
     assert "and 12 processes more" in text
     assert "PID" in text
+
+
+def test_names_of_any_bytes_can_be_shown(run: Run, job: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files and processes are called what their owners like: no name ends the command, or reaches the terminal raw."""
+    odd = replace(TRAIN.mappings[0], name="/opt/\udcff\x1b[31m\u2603")
+    process = replace(TRAIN.processes[0], command="\u2603" * 200)
+    monkeypatch.setattr(looked, "look", lambda *_, **__: replace(TRAIN, mappings=(odd,), processes=(process,)))
+    shown = json.loads(run("show", str(job), "--json", *NO_AGENT).out)
+    assert shown["mappings"][0]["name"] == odd.name
+    out = run("show", str(job), *NO_AGENT).out
+    assert "/opt/??[31m\u2603" in out
+    assert "\x1b" not in out
+    lines = Console(file=io.StringIO(), width=100, record=True)
+    lines.print(picture(replace(TRAIN, processes=(process,)), columns=100, ascii_only=True))
+    assert lines.export_text().isascii()

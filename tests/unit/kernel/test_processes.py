@@ -205,6 +205,22 @@ def test_this_process_lists_its_threads() -> None:
     thread.join()
 
 
+def test_children_of_all_threads_are_listed(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    """A thread that ends meanwhile has none; a kernel without the lists says so."""
+    assert sleeper.pid in procfs.read_children(os.getpid())
+    assert procfs.read_children(sleeper.pid) == []
+    for tid, children in ((7, "12 9 "), (8, "10 ")):
+        (tmp_path / f"proc/7/task/{tid}").mkdir(parents=True)
+        (tmp_path / f"proc/7/task/{tid}/children").write_text(children)
+        (tmp_path / f"proc/7/task/{tid}/stat").touch()
+    assert procfs.read_children(7, tmp_path) == [9, 10, 12]
+    (tmp_path / "proc/7/task/8/children").unlink()
+    with pytest.raises(Unsupported):
+        procfs.read_children(7, tmp_path)
+    (tmp_path / "proc/7/task/8/stat").unlink()
+    assert procfs.read_children(7, tmp_path) == [9, 12]
+
+
 def test_gone_process_is_gone_in_every_reader(gone: int) -> None:
     """Whatever is read of it, a process that is not there is ProcessGone with its pid."""
     for reader in (
