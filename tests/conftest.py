@@ -1,6 +1,7 @@
 """What every test may use, and what holds for all property tests."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -10,6 +11,10 @@ pytest_plugins = ["tests.lab.pytest_plugin", "tests.simulation.pytest_plugin"]
 # A machine that is busy with guests is slow, not wrong: no example is failed for its time.
 settings.register_profile("numaplace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("numaplace")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A run in the background is deaf to Ctrl-C, and so would be all that it starts, which tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
