@@ -148,4 +148,5 @@ def test_what_may_be_named_here_is_read() -> None:
     """From this host's own files: every node has its CPUs, and what this process may use is among them."""
     place = binding.read_place()
     assert place.cpus <= place.online
-    assert place.mems <= place.with_memory <= frozenset(place.nodes)
+    assert place.mems & place.with_memory <= frozenset(place.nodes)
+    assert place.mems & place.with_memory
