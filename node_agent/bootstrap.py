@@ -127,7 +127,7 @@ def _off_the_loop(opening: Callable[[], Host]) -> Host:
 
 
 async def run_agent(
-    settings: Configured, say_ready: Callable[[], object] = lambda: None, *, at_once: bool = False
+    settings: Configured, say_ready: Callable[[], object] | None = None, *, at_once: bool = False
 ) -> None:
     """Run until cancelled. Raises StartError with words for whoever started it.
 
@@ -197,7 +197,7 @@ class Agent:
         if self._session is not None:
             self._session.send(report)
 
-    async def run(self, say_ready: Callable[[], object] = lambda: None) -> None:
+    async def run(self, say_ready: Callable[[], object] | None = None) -> None:
         """Run until cancelled."""
         abilities = self._host.abilities
         log.info(
@@ -216,9 +216,9 @@ class Agent:
                 tasks.create_task(self._sweeping.run())
                 tasks.create_task(self._dial_when_swept())
                 tasks.create_task(self._gate.run())
-                await self._gate.listening.wait()
-                await self._sweeping.first_done.wait()
-                say_ready()
+                if say_ready is not None:
+                    await self._become_ready()
+                    say_ready()
         finally:
             for server in self._local_servers:
                 await server.stop(None)
@@ -226,6 +226,12 @@ class Agent:
             self._host.close()
             self._journal.close()
             log.info(events.STOPPED)
+
+    async def _become_ready(self) -> None:
+        """Wait until whoever started us is answered at once, about a host that was looked at."""
+        await self._gate.listening.wait()
+        await self._gate.serve(os.geteuid())
+        await self._sweeping.first_done.wait()
 
     async def _dial_when_swept(self) -> None:
         await self._sweeping.first_done.wait()

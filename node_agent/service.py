@@ -63,7 +63,7 @@ def _open_many_files() -> None:
 
 
 async def _until_ended(
-    configured: Configured, held_by: int | None = None, say_ready: Callable[[], object] = lambda: None
+    configured: Configured, held_by: int | None = None, say_ready: Callable[[], object] | None = None
 ) -> None:
     """Run until something ends it; the agent then ends its movers after their current batch."""
     running = asyncio.ensure_future(run_agent(configured, say_ready, at_once=held_by is not None))

@@ -121,7 +121,11 @@ class PeerGate:
         known = uid in self._starting or len(self._starting) < UIDS_MAX
         return known and self._open[uid] <= CONNECTIONS_OF_UID_MAX and self._open.total() <= CONNECTIONS_MAX
 
-    async def _join(self, uid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, uid: int) -> Path:
+        """Start the server of a uid, if it has not called yet; returns its socket. Raises OSError.
+
+        The gate must be listening.
+        """
         inner = self._inner / f"{uid}.sock"
         if uid not in self._starting:
             self._starting[uid] = asyncio.ensure_future(self._serve(uid, inner))
@@ -130,6 +134,10 @@ class PeerGate:
         except Exception as error:  # gRPC's words for a server that cannot start vary; the next call tries again
             self._starting.pop(uid, None)
             raise OSError(f"no server for uid {uid}: {error}") from error
+        return inner
+
+    async def _join(self, uid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner = await self.serve(uid)
         inner_reader, inner_writer = await asyncio.open_unix_connection(inner)
         ends = [asyncio.ensure_future(_copy(*pair)) for pair in ((reader, inner_writer), (inner_reader, writer))]
         try:

@@ -49,7 +49,7 @@ def main() -> None:
     pid = int(sys.argv[1])
     began_s = time.monotonic()
     with private_agent() as agent:
-        say(serving_s=time.monotonic() - began_s, watchers=len(agent.status().abilities.watchers))
+        say(serving_s=time.monotonic() - began_s)
         for policy, cancelled in ((SLOW, True), (Policy(), False)):
             ended = move(agent, pid, Transfer(FIRST, SECOND), policy, cancelled=cancelled)
             say(state=ended.state.value, moved_bytes=ended.moved_bytes, words=ended.words)

@@ -2,6 +2,7 @@
 
 import json
 import time
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def kept_on(guest: Guest, job: Job, node: int) -> int:
 
 def left_over(guest: Guest) -> str:
     """Private agents that run, and their folders."""
-    find = "ls -d /tmp/numaplace-*/agent.sock; grep -lz node_agent.private /proc/[0-9]*/cmdline"
+    find = "ls -d /tmp/numaplace-*/agent.sock; grep -lz 'node_agent[.]private' /proc/[0-9]*/cmdline"
     return guest.run(["sh", "-c", find], check=False).stdout
 
 
@@ -38,16 +39,23 @@ def test_a_move_by_hand_ends_as_whoever_asked_wants_it(lab: Lab, name: str) -> N
     on_first = frozenset({CpuId(0), CpuId(1)})
     with Job(guest, ["tests.jobs.memory", "base", str(JOB_MB)], on_first) as job:
         with guest.popen(["python", "-u", "-m", "tests.jobs.by_hand", str(job.pid)]) as asker:
-            said = (json.loads(line) for line in asker.lines(timeout_s=WITHIN_S))
-            assert next(said)["serving_s"] > 0
-            cancelled, whole = next(said), next(said)
+            lines = asker.lines(timeout_s=WITHIN_S)
+
+            def said() -> dict[str, Any]:
+                line = next(lines, None)
+                assert line is not None, asker.wait(WITHIN_S)
+                told: dict[str, Any] = json.loads(line)
+                return told
+
+            assert said()["serving_s"] > 0
+            cancelled, whole = said(), said()
             assert (cancelled["state"], cancelled["words"].partition(";")[0]) == (
                 "cancelled",
                 "cancelled: as asked for",
             )
             assert 0 < cancelled["moved_bytes"] < JOB_MB * MB
             assert whole["moved_bytes"] + cancelled["moved_bytes"] >= JOB_MB * MB
-            next(said)  # the third has begun
+            said()  # the third has begun
             asker.signal(9)
         deadline_s = time.monotonic() + WITHIN_S
         while left_over(guest) and time.monotonic() < deadline_s:
@@ -55,5 +63,5 @@ def test_a_move_by_hand_ends_as_whoever_asked_wants_it(lab: Lab, name: str) -> N
         assert left_over(guest) == ""
         stayed = kept_on(guest, job, 1)
         assert 0 < stayed < JOB_MB * MB
-        assert "checksum" in job.ask("check")
+        assert job.ask("check")["checksums"] == job.ready["checksums"]
         assert kept_on(guest, job, 1) == stayed
