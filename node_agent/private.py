@@ -13,6 +13,7 @@ page, whoever asks (numaplace.client.private is its other half). Rules:
 import os
 import platform
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ SERVING = b"serving\n"
 def main() -> None:
     """Serve in the folder that is named until standard input ends."""
     leave_out()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever started us may wait for signals, and we inherit that
     os.environ.update({**ALLOCATOR, **os.environ})  # before numpy reads it
     folder = Path(sys.argv[1])
     try:

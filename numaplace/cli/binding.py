@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from numaplace import mempolicy
 from numaplace.cli import exits
 from numaplace.kernel import sysfs
-from numaplace.kernel.errors import KernelCallError, KernelFormatError
+from numaplace.kernel.errors import Denied, KernelCallError, KernelFormatError, Unsupported
 from numaplace.kernel.policy import ModeFlag, PolicyMode
+from numaplace.kernel.status import read_status
 from numaplace.model.choice import NotAmongError, choose
 from numaplace.model.cpuset import format_id_list
 from numaplace.model.ids import CpuId, Cpus, NodeId, Nodes
@@ -73,9 +74,11 @@ class Binding:
                 words = f"nodes {format_id_list(self.nodes)} cannot be had: this process's cpuset allows none of them"
                 raise exits.Failure(exits.FAILED, words) from error
             except KernelCallError as error:
-                raise exits.Failure(exits.FAILED, self._too_old(error)) from error
+                raise exits.Failure(exits.FAILED, self._why_not(error)) from error
 
-    def _too_old(self, error: KernelCallError) -> str:
+    def _why_not(self, error: KernelCallError) -> str:
+        if isinstance(error, Denied):
+            return "this process may not set a memory policy: numaplace doctor says what forbids it"
         if error.errno == errno.EINVAL and self.flags & ModeFlag.NUMA_BALANCING:
             return f"this kernel cannot do that: {BALANCING_SINCE}"
         if error.errno == errno.EINVAL and self.mode in SINCE:
@@ -84,15 +87,21 @@ class Binding:
 
 
 def read_place() -> Place:
-    """Read what there is; raises exits.Failure on a kernel without NUMA."""
+    """Read what there is, from files alone: a filter may forbid the calls, and a kernel without NUMA has no nodes.
+
+    Raises exits.Failure.
+    """
     try:
-        sets = sysfs.read_node_sets()
-        nodes = {node: sysfs.read_node_cpus(node) for node in sets.online}
-        allowed = frozenset(map(NodeId, mempolicy.mems_allowed()))
+        mems = read_status(os.getpid()).mems_allowed
         online = sysfs.read_online_cpus()
+        cpus = frozenset(map(CpuId, os.sched_getaffinity(0)))
+        try:
+            sets = sysfs.read_node_sets()
+        except Unsupported:
+            return Place({}, frozenset(), frozenset(), online, cpus)
+        return Place({node: sysfs.read_node_cpus(node) for node in sets.online}, sets.with_memory, mems, online, cpus)
     except (KernelCallError, KernelFormatError) as error:
-        raise exits.Failure(exits.FAILED, f"this host's nodes cannot be read: {error}") from error
-    return Place(nodes, sets.with_memory, allowed, online, frozenset(map(CpuId, os.sched_getaffinity(0))))
+        raise exits.Failure(exits.FAILED, f"what this host has cannot be read: {error}") from error
 
 
 def chosen(wish: Wish, place: Place) -> Binding:
@@ -123,6 +132,8 @@ def _memory(wish: Wish, place: Place) -> tuple[PolicyMode | None, Nodes, ModeFla
 
 
 def _nodes(text: str, among: Nodes, place: Place) -> Nodes:
+    if not place.nodes:
+        raise exits.Failure(exits.FAILED, "this kernel was built without NUMA: there are no nodes to name")
     try:
         return frozenset(map(NodeId, choose(text, among)))
     except NotAmongError as error:

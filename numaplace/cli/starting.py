@@ -71,21 +71,32 @@ def run_followed(binding: Binding, command: list[str], name: str) -> int:
         ours.close()
         _in_child(lambda: _start_when_told(binding, command, theirs))
     theirs.close()
-    with ours:
+    # From here on, for a thread of gRPC's that does not block a signal would be given it, and end us all.
+    with ours, _signals_waited_for():
         if not ours.recv(1):  # it has said why
             return _exit_code(os.waitpid(pid, 0)[1])
-        from numaplace.client.private import private_agent  # noqa: PLC0415 - gRPC comes after the fork
+        try:
+            return _follow(pid, name, ours)
+        except exits.Failure:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if not done:
+                raise
+            return _exit_code(status)  # it was interrupted while it waited, so there was nobody to follow
 
-        with failures_as_exits(), private_agent() as client:
-            client.adopt(JobId(name), pid=pid)
-            with _signals_waited_for():
-                ours.send(b"1")
-                ours.close()
-                return _wait(pid)
+
+def _follow(pid: int, name: str, child: socket.socket) -> int:
+    from numaplace.client.private import private_agent  # noqa: PLC0415 - gRPC comes after the fork
+
+    with failures_as_exits(), private_agent() as client:
+        client.adopt(JobId(name), pid=pid)
+        child.send(b"1")
+        child.close()
+        return _wait(pid)
 
 
 def _start_when_told(binding: Binding, command: list[str], parent: socket.socket) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the program is there, an interrupt just ends it
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the program is there, an interrupt just ends it
     binding.apply()
     parent.send(b"1")
     if parent.recv(1):  # else the parent has failed, and says so
@@ -107,7 +118,7 @@ def _in_child(do: Callable[[], None]) -> NoReturn:
 
 @contextmanager
 def _signals_waited_for() -> Iterator[None]:
-    """Block what :func:`_wait` takes one by one; threads that run already, and processes, are not touched."""
+    """Block what :func:`_wait` takes one by one, for this thread and those that it starts."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDED_ON | {signal.SIGCHLD})
     try:
         yield

@@ -6,7 +6,7 @@ from collections.abc import Collection
 import pytest
 
 from numaplace import mempolicy
-from numaplace.cli import exits
+from numaplace.cli import binding, exits
 from numaplace.cli.binding import Binding, Place, Wish, chosen
 from numaplace.kernel.errors import KernelCallError
 from numaplace.kernel.policy import ModeFlag, PolicyMode
@@ -99,6 +99,7 @@ def test_what_is_refused_is_refused_with_the_reason(wish: Wish, words: str) -> N
         (Binding(PolicyMode.PREFERRED_MANY, nodes(0)), None, "--preferred-many needs Linux 5.15"),
         (Binding(PolicyMode.BIND, nodes(0), ModeFlag.NUMA_BALANCING), None, "--balancing needs Linux 5.12"),
         (Binding(PolicyMode.BIND, nodes(0)), None, "Invalid argument"),
+        (Binding(PolicyMode.BIND, nodes(0)), mempolicy.Denied("set_mempolicy", errno.EPERM), "numaplace doctor"),
         (Binding(PolicyMode.BIND, nodes(1)), mempolicy.OutsideCpuset("set_mempolicy", errno.EINVAL), "cpuset allows"),
     ],
 )
@@ -126,3 +127,26 @@ def test_cpus_outside_the_cpuset_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("os.sched_setaffinity", refuse)
     with pytest.raises(exits.Failure, match="CPUs 3 cannot be had: this process's cpuset allows none of them"):
         Binding(cpus=cpus(3)).apply()
+
+
+def test_a_kernel_without_numa_has_cpus_to_choose_and_no_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever names nodes there is told so."""
+
+    def absent() -> None:
+        raise mempolicy.Unsupported("reading nodes", errno.ENOENT)
+
+    monkeypatch.setattr("numaplace.kernel.sysfs.read_node_sets", absent)
+    place = binding.read_place()
+    assert place.nodes == {}
+    assert chosen(Wish(cpus="all"), place).cpus == place.cpus
+    for wish in (Wish((PolicyMode.BIND, "all")), Wish(cpu_nodes="0")):
+        with pytest.raises(exits.Failure, match="without NUMA"):
+            chosen(wish, place)
+
+
+def test_what_may_be_named_here_is_read() -> None:
+    """From this host's own files: every node has its CPUs, and what this process may use is among them."""
+    place = binding.read_place()
+    assert place.cpus <= place.online
+    assert place.mems & place.with_memory <= frozenset(place.nodes)
+    assert place.mems & place.with_memory

@@ -33,6 +33,12 @@ connect._answers = lambda path: False
 main(sys.argv[1:])
 """
 """The command with a private agent that only says what it is asked."""
+WITHOUT_THE_HOSTS_AGENT = """
+import sys
+from numaplace.cli import connect, main
+connect._answers = lambda path: False
+main(sys.argv[1:])
+"""
 FOLLOW = (sys.executable, "-c", WITH_A_PRIVATE_AGENT, "run", "--follow")
 
 
@@ -171,20 +177,66 @@ def test_a_followed_program_that_cannot_be_run(arguments: list[str], code: int) 
     assert "Traceback" not in ended.stderr
 
 
+WAITS_FOR = (
+    "import signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {int(sys.argv[1])}); print('up', flush=True);"
+    " print(signal.sigwait({int(sys.argv[1])}).name, flush=True); sys.exit(9)"
+)
+"""Says that it is up, then the signal that it gets."""
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
 def test_signals_are_handed_on(number: signal.Signals) -> None:
     """What somebody sends to the parent the program gets; the parent ends when the program does, with its code."""
-    script = (
-        "import signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {int(sys.argv[1])}); print('up', flush=True);"
-        " print(signal.sigwait({int(sys.argv[1])}).name, flush=True); sys.exit(9)"
-    )
-    command = [*FOLLOW, "python3", "-S", "-c", script, str(number.value)]
+    command = [*FOLLOW, "python3", "-S", "-c", WAITS_FOR, str(number.value)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
         process.send_signal(number)
         assert process.stdout.read() == f"{number.name}\n"
         assert process.wait(60) == 9
+
+
+def blocks(pid: int, tid: str, number: signal.Signals) -> bool:
+    """Whether a thread blocks a signal."""
+    lines = Path(f"/proc/{pid}/task/{tid}/status").read_text().splitlines()
+    (mask,) = (line.split()[1] for line in lines if line.startswith("SigBlk"))
+    return bool(int(mask, 16) >> number - 1 & 1)
+
+
+def test_signals_are_handed_on_past_the_threads_of_a_real_agents_client() -> None:
+    """None of them is given any, and the agent itself blocks none; it ends with the program."""
+    command = [sys.executable, "-c", WITHOUT_THE_HOSTS_AGENT, "run", "--follow", "python3", "-S", "-c", WAITS_FOR, "15"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            up = process.stdout.readline()
+            threads = [tid.name for tid in Path(f"/proc/{process.pid}/task").iterdir() if tid.name != str(process.pid)]
+            blocking = [blocks(process.pid, tid, signal.SIGTERM) for tid in threads]
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            agents = [pid for pid in children if "node_agent" in Path(f"/proc/{pid}/cmdline").read_text()]
+            agents_blocking = [blocks(int(pid), pid, signal.SIGTERM) for pid in agents]
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert (up, process.stdout.read()) == ("up\n", "SIGTERM\n")
+        assert process.wait(60) == 9
+    assert threads, "gRPC has threads: without them this shows nothing"
+    assert all(blocking)
+    assert agents_blocking == [False]
+    assert not Path(f"/proc/{agents[0]}").exists()
+
+
+def test_an_interrupt_while_the_agent_starts_ends_the_command() -> None:
+    """The program, which waits, is ended by the terminal's signal; the code is its own, and it never ran."""
+    code = WITH_A_PRIVATE_AGENT.replace('print("agent up"', 'os.killpg(0, 2); print("agent up"').replace(
+        "def adopt(self, job, pid):",
+        "def adopt(self, job, pid):\n"
+        "        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)\n"
+        "        from numaplace.client import NotFound; raise NotFound('gone')",
+    )
+    command = [sys.executable, "-c", code, "run", "--follow", "sh", "-c", "echo ran"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, start_new_session=True)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGINT, "")
+    assert "Traceback" not in done.stderr
 
 
 _ON_TERMINAL = """
