@@ -78,7 +78,7 @@ def jobs(client: "SchedulerClient", *, host: OnHost = None, as_json: Json = Fals
 def explain(
     client: "SchedulerClient",
     *,
-    job: Annotated[str, typer.Argument(help="The job's name.", autocompletion=completing.jobs)],
+    job: Annotated[str, typer.Argument(metavar="JOB", help="The job's name.", autocompletion=completing.jobs)],
     as_json: Json = False,
 ) -> None:
     """Tell why a job is, or is not, moved; what its last moves left behind, and what to do about it."""
@@ -174,7 +174,9 @@ def cancel(
     *,
     move: Annotated[
         str,
-        typer.Argument(help="The move's id, as numaplace moves shows it.", autocompletion=completing.open_moves),
+        typer.Argument(
+            metavar="MOVE", help="The move's id, as numaplace moves shows it.", autocompletion=completing.open_moves
+        ),
     ],
     as_json: Json = False,
 ) -> None:

@@ -49,7 +49,9 @@ def adopt(
     client: "AgentClient",
     *,
     job: Annotated[str, typer.Argument(metavar="NAME", help="What to call the job.")],
-    pid: Annotated[int | None, typer.Option(min=1, max=1 << 22, help="The root of a process tree.")] = None,
+    pid: Annotated[
+        int | None, typer.Option(metavar="PID", min=1, max=1 << 22, help="The root of a process tree.")
+    ] = None,
     cgroup: Annotated[
         str | None, typer.Option(metavar="PATH", help="A cgroup.", autocompletion=completing.cgroups)
     ] = None,
