@@ -55,7 +55,7 @@ def add_to(app: typer.Typer) -> None:
 
 @asks_scheduler
 def hosts(client: "SchedulerClient", *, as_json: Json = False) -> None:
-    """Show the hosts: their nodes, what is free above the watermark, tasks, moves, and the pace that moves reached."""
+    """Show the hosts: their nodes, what is free above the watermark, tasks, moves, and the pace expected of a move."""
     found = client.hosts()
     if as_json:
         output.show_json(found)
