@@ -105,8 +105,10 @@ def scheduler_target(address: str = SCHEDULER_ADDRESS, *, tls: Tls | None = None
             f"{host} is another machine, so the call needs TLS: give the cluster's CA (--tls-ca FILE),"
             " or allow plaintext (--insecure)"
         )
-    advice = "is numaplace-scheduler running there? Another one is named by --scheduler or NUMAPLACE_SCHEDULER"
-    return Target(address, advice, tls)
+    # gRPC says of plaintext to TLS, and of a certificate that is not taken, hardly more than that nobody answers.
+    so = "with certificates of one CA" if tls else "and without TLS (else give --tls-ca, --tls-cert and --tls-key)"
+    other = "Another one is named by --scheduler or NUMAPLACE_SCHEDULER"
+    return Target(address, f"is numaplace-scheduler running there, {so}? {other}", tls)
 
 
 def agent_target(socket: Path = AGENT_SOCKET) -> Target:

@@ -253,7 +253,7 @@ def test_a_scheduler_that_is_not_there(run: Run, command: tuple[str, ...]) -> No
     """Code 3, the address, and where to look; no traceback."""
     ended = run(*command, "--scheduler", "127.0.0.1:1")
     assert (ended.code, ended.out) == (3, "")
-    assert "127.0.0.1:1; is numaplace-scheduler running there? Another one is named by --scheduler" in ended.err
+    assert "127.0.0.1:1; is numaplace-scheduler running there, and without TLS (else give --tls-ca" in ended.err
     assert "Traceback" not in ended.err
 
 
