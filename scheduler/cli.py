@@ -131,7 +131,8 @@ Folder = Annotated[Path, typer.Option("--dir", "-d", help="Where the CA and the 
 )
 def certs_init(
     name: Annotated[
-        list[str] | None, typer.Option(help="A DNS name or address at which the scheduler is dialled; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A DNS name or address at which the scheduler is dialled; repeatable."),
     ] = None,
     folder: Folder = Path("certs"),
 ) -> None:
@@ -145,7 +146,9 @@ def certs_init(
     epilog=epilog(("numaplace-scheduler certs scheduler --name sched2.example.org",), EXIT_HELP),
 )
 def certs_scheduler(
-    name: Annotated[list[str], typer.Option(help="A DNS name or address at which it is dialled; repeatable.")],
+    name: Annotated[
+        list[str], typer.Option(metavar="NAME", help="A DNS name or address at which it is dialled; repeatable.")
+    ],
     folder: Folder = Path("certs"),
 ) -> None:
     """Make the scheduler's certificate again, for other names; move the old one away first."""

@@ -52,4 +52,5 @@ class Progress:
         pace = (moved - self._reported_bytes) / (now_s - self._reported_s)
         self._reported_s, self._reported_bytes = now_s, moved
         left = ledger.left_so_far()
-        self._control.report(MoveProgress(self._move, moved, ledger.todo_bytes, pace, ledger.residency(), left))
+        todo = max(0, ledger.todo_bytes - moved)
+        self._control.report(MoveProgress(self._move, moved, todo, pace, ledger.residency(), left))

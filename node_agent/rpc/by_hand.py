@@ -19,7 +19,7 @@ from node_agent.ports import MoveJob, NotNowError
 from node_agent.rpc.hands import Hands
 from node_agent.rpc.peers import may_see
 from node_agent.rpc.places import Places
-from node_agent.rpc.targets import Context, Targets, abort, turn
+from node_agent.rpc.targets import NOT_FOLLOWED, Context, Targets, abort, turn
 from node_agent.rpc.workers import TooManyCallsError
 from numaplace import wire
 from numaplace.kernel.errors import Denied, KernelCallError, ProcessGone
@@ -132,7 +132,7 @@ class ByHand:
         tasks = self._targets.of_job(job)
         await self._targets.demand_job(job, context)
         if not tasks:
-            await abort(context, grpc.StatusCode.NOT_FOUND, "not followed here; name a pid or a cgroup instead")
+            await abort(context, grpc.StatusCode.NOT_FOUND, NOT_FOLLOWED)
         if len(tasks) > 1:
             words = f"{len(tasks)} tasks here are called so; name one of them by its pid or cgroup"
             await abort(context, INVALID, words)

@@ -106,7 +106,8 @@ class LocalService(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # gener
             await abort(context, grpc.StatusCode.PERMISSION_DENIED, str(error))
         except (LookupError, ValueError, OSError) as error:
             await abort(context, grpc.StatusCode.FAILED_PRECONDITION, str(error))
-        return wire.task_to_proto(self._described(facts, None))
+        # One that was followed already is known by its old name until the next sweep.
+        return wire.task_to_proto(replace(self._described(facts, None), job=facts.job))
 
     async def Release(self, request: local_pb2.ReleaseRequest, context: Context) -> local_pb2.ReleaseResponse:
         """Stop following what the caller adopted under this name; root, what anybody did."""

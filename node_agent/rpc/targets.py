@@ -19,6 +19,8 @@ from numaplace.v1 import local_pb2
 Context = grpc.aio.ServicerContext[object, object]
 Answer = TypeVar("Answer")
 
+NOT_FOLLOWED = "nothing of this name is followed here; name a pid or a cgroup instead"
+
 
 async def abort(context: Context, code: grpc.StatusCode, words: str) -> NoReturn:
     """End the call so."""
@@ -60,7 +62,7 @@ class Targets:
     async def found(self, pid: int | None, cgroup: str | None, context: Context) -> TaskFacts:
         """What runs there now, followed or not: a process with its descendants, or a cgroup with all below it."""
         if (pid is None) == (cgroup is None):
-            await abort(context, grpc.StatusCode.NOT_FOUND, "not followed here; name a pid or a cgroup instead")
+            await abort(context, grpc.StatusCode.NOT_FOUND, NOT_FOLLOWED)
         try:
             return await turn(self._hands.find(pid, cgroup), context)
         except (LookupError, ValueError, OSError) as error:

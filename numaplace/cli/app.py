@@ -24,8 +24,9 @@ def _numaplace(
 ) -> None:
     """Memory that follows the CPUs: see where the pages of jobs lie, watch them follow, and say how they shall.
 
-    Cluster commands ask the scheduler (--scheduler or NUMAPLACE_SCHEDULER), host commands this host's agent (--socket
-    or NUMAPLACE_SOCKET).
+    Of the cluster (hosts, jobs, explain, moves, top, policy) the scheduler is asked (--scheduler or
+    NUMAPLACE_SCHEDULER), of what is followed on this host (status, adopt, release) its agent (--socket or
+    NUMAPLACE_SOCKET). The other commands need neither, and use the agent where there is one.
     """
 
 

@@ -55,7 +55,7 @@ def add_to(app: typer.Typer) -> None:
 
 @asks_scheduler
 def hosts(client: "SchedulerClient", *, as_json: Json = False) -> None:
-    """Show the hosts: their nodes, what is free above the watermark, tasks, moves, and the pace that moves reached."""
+    """Show the hosts: their nodes, what is free above the watermark, tasks, moves, and the pace expected of a move."""
     found = client.hosts()
     if as_json:
         output.show_json(found)
@@ -78,7 +78,7 @@ def jobs(client: "SchedulerClient", *, host: OnHost = None, as_json: Json = Fals
 def explain(
     client: "SchedulerClient",
     *,
-    job: Annotated[str, typer.Argument(help="The job's name.", autocompletion=completing.jobs)],
+    job: Annotated[str, typer.Argument(metavar="JOB", help="The job's name.", autocompletion=completing.jobs)],
     as_json: Json = False,
 ) -> None:
     """Tell why a job is, or is not, moved; what its last moves left behind, and what to do about it."""
@@ -174,7 +174,9 @@ def cancel(
     *,
     move: Annotated[
         str,
-        typer.Argument(help="The move's id, as numaplace moves shows it.", autocompletion=completing.open_moves),
+        typer.Argument(
+            metavar="MOVE", help="The move's id, as numaplace moves shows it.", autocompletion=completing.open_moves
+        ),
     ],
     as_json: Json = False,
 ) -> None:

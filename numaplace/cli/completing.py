@@ -7,6 +7,7 @@ the middle of somebody's command line: then nothing is offered.
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -18,6 +19,8 @@ Offer = tuple[str, str]
 
 PATIENCE_S = 1.0
 CGROUP_ROOT = "/sys/fs/cgroup"
+CPUSET_V1 = "cpuset"
+"""Where cpusets are below it if every controller has a hierarchy of its own."""
 
 
 def jobs(ctx: typer.Context) -> list[Offer]:
@@ -62,12 +65,19 @@ def targets(ctx: typer.Context, incomplete: str) -> list[Offer]:
 
 def cgroups(incomplete: str) -> list[Offer]:
     """The cgroups at the level that was begun; one with others below it with a slash too, so that one can go on."""
-    below = incomplete.removeprefix(CGROUP_ROOT)
-    folder, _, start = below.rpartition("/")
+    folder, _, start = incomplete.rpartition("/")
+    if not incomplete.startswith(CGROUP_ROOT):
+        folder = f"{_cpusets()}{folder}"
     written = incomplete.removesuffix(start)
-    names = [name for name in _folders(f"{CGROUP_ROOT}{folder}") if name.startswith(start)]
-    deeper = [f"{name}/" for name in names if any(_folders(f"{CGROUP_ROOT}{folder}/{name}"))]
+    names = [name for name in _folders(folder) if name.startswith(start)]
+    deeper = [f"{name}/" for name in names if any(_folders(f"{folder}/{name}"))]
     return [(f"{written}{name}", "") for name in sorted([*names, *deeper])]
+
+
+def _cpusets() -> str:
+    """The top of the hierarchy that cgroups are named in."""
+    one = Path(CGROUP_ROOT, "cgroup.controllers").exists()
+    return CGROUP_ROOT if one or not Path(CGROUP_ROOT, CPUSET_V1).is_dir() else f"{CGROUP_ROOT}/{CPUSET_V1}"
 
 
 def _folders(path: str) -> Iterable[str]:

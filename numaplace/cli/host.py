@@ -31,11 +31,6 @@ def add_to(app: typer.Typer) -> None:
     )(status)
 
 
-def _cgroup(path: str) -> str:
-    """A cgroup's path below its mount, as the agent names it."""
-    return path.removeprefix(completing.CGROUP_ROOT).rstrip("/") or "/"
-
-
 def _processes(task: Task) -> str:
     return units.counted(task.processes, "process", "processes")
 
@@ -49,7 +44,9 @@ def adopt(
     client: "AgentClient",
     *,
     job: Annotated[str, typer.Argument(metavar="NAME", help="What to call the job.")],
-    pid: Annotated[int | None, typer.Option(min=1, max=1 << 22, help="The root of a process tree.")] = None,
+    pid: Annotated[
+        int | None, typer.Option(metavar="PID", min=1, max=1 << 22, help="The root of a process tree.")
+    ] = None,
     cgroup: Annotated[
         str | None, typer.Option(metavar="PATH", help="A cgroup.", autocompletion=completing.cgroups)
     ] = None,
@@ -58,7 +55,7 @@ def adopt(
     """Follow a process tree or a cgroup under a name of your choice, from now on."""
     if (pid is None) == (cgroup is None):
         raise typer.BadParameter("give --pid or --cgroup, and not both")
-    task = client.adopt(JobId(job), pid=pid, cgroup=_cgroup(cgroup) if cgroup else None)
+    task = client.adopt(JobId(job), pid=pid, cgroup=cgroup or None)
     if as_json:
         output.show_json(task)
     else:

@@ -43,7 +43,9 @@ def add_to(app: typer.Typer) -> None:
 def move(
     client: "AgentClient",
     *,
-    pid: Annotated[int | None, typer.Option(min=1, max=1 << 22, help="A process, without its descendants.")] = None,
+    pid: Annotated[
+        int | None, typer.Option(metavar="PID", min=1, max=1 << 22, help="A process, without its descendants.")
+    ] = None,
     cgroup: Annotated[
         str | None,
         typer.Option(metavar="PATH", help="All processes of a cgroup.", autocompletion=completing.cgroups),

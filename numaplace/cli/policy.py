@@ -130,7 +130,7 @@ def _size(option: str, text: str) -> int:
 def delete(
     client: "SchedulerClient",
     *,
-    job: Annotated[str, typer.Argument(help="The job's name.", autocompletion=completing.jobs)],
+    job: Annotated[str, typer.Argument(metavar="JOB", help="The job's name.", autocompletion=completing.jobs)],
 ) -> None:
     """Delete a job's own policy: it follows by the default again."""
     if job == DEFAULT_POLICY:

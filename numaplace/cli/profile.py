@@ -56,7 +56,7 @@ def add_to(app: typer.Typer) -> None:
 
 def profile(
     *,
-    pid: Annotated[int | None, typer.Option(min=1, max=1 << 22, help="The process.")] = None,
+    pid: Annotated[int | None, typer.Option(metavar="PID", min=1, max=1 << 22, help="The process.")] = None,
     seconds: Annotated[float, typer.Option(min=0.1, max=86_400, metavar="S", help="How long to watch it.")] = 10.0,
     method: Annotated[
         str, typer.Option(metavar="NAME", help="How: auto for the best that there is here; list to see them all.")

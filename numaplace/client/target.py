@@ -105,9 +105,13 @@ def scheduler_target(address: str = SCHEDULER_ADDRESS, *, tls: Tls | None = None
             f"{host} is another machine, so the call needs TLS: give the cluster's CA (--tls-ca FILE),"
             " or allow plaintext (--insecure)"
         )
-    return Target(address, f"is numaplace-scheduler running at {address}?", tls)
+    # gRPC says of plaintext to TLS, and of a certificate that is not taken, hardly more than that nobody answers.
+    so = "with certificates of one CA" if tls else "and without TLS (else give --tls-ca, --tls-cert and --tls-key)"
+    other = "Another one is named by --scheduler or NUMAPLACE_SCHEDULER"
+    return Target(address, f"is numaplace-scheduler running there, {so}? {other}", tls)
 
 
 def agent_target(socket: Path = AGENT_SOCKET) -> Target:
     """The agent of this host, on its Unix socket."""
-    return Target(f"unix:{socket.absolute()}", f"is numaplace-agent running on this host, with its socket at {socket}?")
+    advice = "is numaplace-agent running on this host? Another socket is named by --socket or NUMAPLACE_SOCKET"
+    return Target(f"unix:{socket.absolute()}", advice)

@@ -129,7 +129,11 @@ class CounterAccount:
 
 @dataclass(frozen=True, slots=True)
 class MoveProgress:
-    """Where a running move stands. ``pace_bytes_per_s`` is over the last second or so; ``left`` is what will stay."""
+    """Where a running move stands.
+
+    ``todo_bytes`` has not moved yet, what will stay (``left``) included; ``pace_bytes_per_s`` is over the last second
+    or so.
+    """
 
     move: MoveId
     moved_bytes: int

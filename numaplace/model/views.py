@@ -29,7 +29,7 @@ class HostState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host as the scheduler knows it. ``move_bytes_per_s`` is what its earlier moves reached."""
+    """A host as the scheduler knows it. ``move_bytes_per_s`` is expected of a move, by its earlier ones."""
 
     id: HostId
     state: HostState

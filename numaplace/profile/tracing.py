@@ -21,7 +21,7 @@ def missing_event(event: str) -> str | None:
     """What this host lacks to trace an event; None if nothing."""
     tracefs = find_tracefs(read_mounts())
     if tracefs is None:
-        return "tracefs is not mounted: mount -t tracefs tracefs /sys/kernel/tracing"
+        return "tracefs is not mounted: mount -t tracefs nodev /sys/kernel/tracing"
     try:
         if (tracefs / "events").is_dir() and not (tracefs / "events" / event).is_dir():
             return f"this kernel has no tracepoint {event.replace('/', ':')}"

@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from node_agent.core.agent import AgentCore
@@ -337,7 +338,7 @@ class FakeTasks:
         if process is not None and process not in found.processes:
             raise LookupError(f"there is no process {process.pid} any more")
         self.adopted.setdefault(job, []).append((found.id, by_uid))
-        return found
+        return replace(found, job=job)
 
     def release(self, job: JobId, *, by_uid: int = 0) -> int:
         """See :class:`node_agent.ports.TaskSource`."""

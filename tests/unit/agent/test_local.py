@@ -136,6 +136,18 @@ def test_a_user_adopts_and_releases_what_is_theirs(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_who_adopts_anew_is_told_the_new_name(tmp_path: Path) -> None:
+    """What is followed already goes by the name of the last adoption, and the answer says so at once."""
+
+    async def scenario() -> None:
+        bench = Bench()
+        async with bench.calling(tmp_path, 0) as stub:
+            task = await stub.Adopt(local_pb2.AdoptRequest(job="anew", cgroup="/a"))
+            assert (task.id, task.job) == (T, "anew")
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     ("request_", "code"),
     [

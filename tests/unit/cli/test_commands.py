@@ -171,8 +171,12 @@ def test_top_once(run: Run, cluster: Cluster) -> None:
 def test_adopting_and_releasing(run: Run, machine: Machine) -> None:
     """By pid or by cgroup, not by both or neither; what was not adopted cannot be released."""
     assert "mine: following cgroup:/slurm/train, 2 processes, home 1" in run("adopt", "mine", "--pid", "4711").out
-    run("adopt", "yours", "--cgroup", "/sys/fs/cgroup/slurm/train")
-    assert machine.adopted == {"mine": 4711, "yours": "/slurm/train"}
+    run("adopt", "yours", "--cgroup", "/slurm/train")
+    # A directory is the agent's to understand: it knows where the hierarchy with the cpusets is mounted.
+    directory = "/sys/fs/cgroup/cpuset/slurm/train"
+    machine.shown[directory] = machine.shown["/slurm/train"]
+    run("adopt", "theirs", "--cgroup", directory)
+    assert machine.adopted == {"mine": 4711, "yours": "/slurm/train", "theirs": directory}
     assert run("release", "mine").out == "mine: no longer following 1 task\n"
     assert run("release", "yours", "--json").code == 0
     assert run("release", "mine").code == 4
@@ -249,7 +253,7 @@ def test_a_scheduler_that_is_not_there(run: Run, command: tuple[str, ...]) -> No
     """Code 3, the address, and where to look; no traceback."""
     ended = run(*command, "--scheduler", "127.0.0.1:1")
     assert (ended.code, ended.out) == (3, "")
-    assert "is numaplace-scheduler running at 127.0.0.1:1?" in ended.err
+    assert "127.0.0.1:1; is numaplace-scheduler running there, and without TLS (else give --tls-ca" in ended.err
     assert "Traceback" not in ended.err
 
 

@@ -121,3 +121,14 @@ def test_cgroups_are_offered_level_by_level(tmp_path: Path, monkeypatch: pytest.
         assert offered(f"numaplace show {mount}/s") == [f"{mount}/slurm", f"{mount}/slurm/", f"{mount}/system"]
         assert offered(f"numaplace adopt x --cgroup {mount}/slurm/") == [f"{mount}/slurm/job_42"]
     assert offered("numaplace show /none/") == []
+
+
+def test_cgroups_are_those_with_cpusets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On cgroup v1 a path is one of the cpuset hierarchy; a cgroup v2 that is called so is but a cgroup."""
+    (tmp_path / "cpuset" / "slurm").mkdir(parents=True)
+    monkeypatch.setattr(completing, "CGROUP_ROOT", str(tmp_path))
+    assert offered("numaplace cpuset mems /s") == ["/slurm"]
+    assert offered(f"numaplace cpuset mems {tmp_path}/cpuset/s") == [f"{tmp_path}/cpuset/slurm"]
+    (tmp_path / "cgroup.controllers").write_text("cpuset")
+    assert offered("numaplace cpuset mems /s") == []
+    assert offered("numaplace cpuset mems /c") == ["/cpuset", "/cpuset/"]

@@ -233,7 +233,7 @@ def test_nobody_there_is_said_with_the_address_and_advice(tmp_path: Path) -> Non
     """The first thing that goes wrong for a newcomer."""
     with SchedulerClient("127.0.0.1:1") as client, pytest.raises(Unavailable) as caught:
         client.hosts()
-    assert "is numaplace-scheduler running at 127.0.0.1:1?" in caught.value.words
+    assert "127.0.0.1:1; is numaplace-scheduler running there," in caught.value.words
     with AgentClient(tmp_path / "none.sock") as agent, pytest.raises(Unavailable, match="is numaplace-agent running"):
         agent.status()
 
@@ -358,6 +358,6 @@ def test_mutual_tls(tmp_path: Path, cluster: Cluster) -> None:
         for bad in (Tls(certificate, server_name="sched1"), replace(good, server_name="other")):
             with (
                 SchedulerClient(address, tls=bad) as client,
-                pytest.raises(Unavailable, match="is numaplace-scheduler"),
+                pytest.raises(Unavailable, match="is numaplace-scheduler running there, with certificates of one CA"),
             ):
                 client.hosts()
