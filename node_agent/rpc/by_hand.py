@@ -1,7 +1,8 @@
 """Moves by hand for local callers: what may be asked for, by whom, of what; and its story as a stream.
 
 A pid means this process alone, as migratepages(8) has it; a tree is moved by the name under which it is followed. The
-rest of the service shows whole trees.
+rest of the service shows whole trees. Pages that strangers map are theirs too: the kernel asks for CAP_SYS_NICE before
+it moves them (MPOL_MF_MOVE_ALL), which the agent has and most of its callers have not, so only root may ask for them.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ from numaplace.model.topology import Topology
 from numaplace.v1 import local_pb2
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
+ROOT = 0
 
 
 class ByHand:
@@ -104,6 +106,9 @@ class ByHand:
         topology = self._core.topology
         if not topology.nodes:
             await abort(context, grpc.StatusCode.FAILED_PRECONDITION, "the agent has only just started; ask again")
+        if isinstance(what, PickedPages) and what.shared and not may_see(self._uid, ROOT):
+            words = "pages that strangers map are moved for root alone (MPOL_MF_MOVE_ALL): leave them where they are"
+            await abort(context, grpc.StatusCode.PERMISSION_DENIED, words)
         facts = await self._target(request, context)
         try:
             _demand_nodes(what, topology)
