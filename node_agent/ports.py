@@ -100,6 +100,11 @@ class MoveJob:
     topology: Topology
     what: HandMove | None = None
 
+    @property
+    def owner(self) -> int | None:
+        """The user whose the processes must stay: who asked may be no more than that. None if it does not matter."""
+        return (self.task.uid or None) if self.what is not None else None
+
 
 class MoveControl(Protocol):
     """The mover's line to the shell; thread-safe."""

@@ -502,6 +502,29 @@ def test_who_cannot_be_looked_at_cannot_be_foretold() -> None:
         mover_of(host).predict(job)
 
 
+def test_what_is_no_more_the_users_is_left_alone() -> None:
+    """Under way and before: a set-user-id program that the process executes is not the user's to look into."""
+    host = host_of(2)
+    process = spread(host, 10_000)
+    process.uid = 1000
+    asked = job_by_hand(host, [process], Transfer(on(0), on(1)))
+    job = replace(asked, task=replace(asked.task, uid=1000))
+
+    def executes() -> str | None:
+        process.uid = 0 if by_node(host, process).get(1) else 1000
+        return None
+
+    outcome = mover_of(host).move(job, Control(cancel_when=executes))
+    assert 0 < outcome.moved_bytes < 10_000 * BASE
+    assert outcome.state is MoveState.PARTIAL
+    assert sum(outcome.left.values()) + outcome.moved_bytes == 10_000 * BASE
+    moved = by_node(host, process)
+    with pytest.raises(ProcessGone):
+        mover_of(host).predict(job)
+    assert not mover_of(host).move(job, Control()).moved_bytes
+    assert by_node(host, process) == moved
+
+
 def test_nothing_to_move_is_foretold_as_such() -> None:
     """The words are those of the move."""
     host = host_of(2)
