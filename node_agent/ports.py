@@ -42,8 +42,11 @@ class TaskSource(Protocol):
         """
         ...
 
-    def find(self, *, pid: int | None = None, cgroup: str | None = None) -> TaskFacts:
-        """What a process tree or a cgroup looks like now, followed or not. Raises LookupError if it is not there."""
+    def find(self, *, pid: int | None = None, cgroup: str | None = None, alone: bool = False) -> TaskFacts:
+        """What a process tree or a cgroup looks like now, followed or not; ``alone``: of a tree its root alone.
+
+        Raises LookupError if it is not there.
+        """
         ...
 
     def adopt(

@@ -9,7 +9,6 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import replace
 
 import grpc
 
@@ -124,14 +123,9 @@ class ByHand:
         if target == "job":
             facts = await self._task_of(JobId(request.job), context)
         else:
-            facts = await self._targets.found(request.pid or None, request.cgroup or None, context)
+            facts = await self._targets.found(request.pid or None, request.cgroup or None, context, alone=True)
         await self._targets.demand(facts, context)
-        if target != "pid":
-            return facts
-        alone = tuple(ref for ref in facts.processes if ref.pid == request.pid)
-        if not alone:
-            await abort(context, grpc.StatusCode.NOT_FOUND, f"there is no process {request.pid} any more")
-        return replace(facts, processes=alone)
+        return facts
 
     async def _task_of(self, job: JobId, context: Context) -> TaskFacts:
         tasks = self._targets.of_job(job)

@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from node_agent.core.agent import AgentCore
@@ -322,11 +323,12 @@ class FakeTasks:
             raise self.fails
         return Sweep(self._now_s(), HOST, tuple(self.tasks.values()))
 
-    def find(self, *, pid: int | None = None, cgroup: str | None = None) -> TaskFacts:
+    def find(self, *, pid: int | None = None, cgroup: str | None = None, alone: bool = False) -> TaskFacts:
         """See :class:`node_agent.ports.TaskSource`."""
         for task in self.tasks.values():
-            if task.cgroup == cgroup or any(process.pid == pid for process in task.processes):
-                return task
+            named = tuple(process for process in task.processes if process.pid == pid)
+            if task.cgroup == cgroup or named:
+                return replace(task, processes=named) if alone and named else task
         raise LookupError(f"there is no {pid or cgroup}")
 
     def adopt(
