@@ -155,7 +155,6 @@ def test_progress_covers_all_legs() -> None:
     host = host_of(3)
     process = spread(host, 30_000, 30_000)
     mover, control = mover_of(host), Control()
-    mover.measure([process.ref])
     policy = Policy(budget=Budget(pace_bytes_per_s=64 * MIB, headroom_bytes=0))
     move_by_hand(host, [process], Transfer(on(0, 1), on(1, 2)), mover=mover, control=control, policy=policy)
     assert len(control.reported) > 5
@@ -170,7 +169,6 @@ def test_a_task_that_ends_in_a_later_leg_is_told() -> None:
     host = host_of(3)
     process = spread(host, 20_000, 500)
     mover = mover_of(host)
-    mover.measure([process.ref])
     host.clock.at(0.1, lambda: host.end(process))
     outcome = move_by_hand(host, [process], Transfer(on(0, 1), on(1, 2)), mover=mover)
     state, moved, left = ended(outcome)
@@ -209,6 +207,21 @@ def test_the_whole_process_call_is_chosen_for_a_transfer_as_for_a_follow_move() 
     assert not host.calls
     assert by_node(host, process) == {1: 3000, 2: 2000, 3: 500}
     assert foretold.stall_ms == pytest.approx(1000 * 3000 * BASE / (100 * MIB))
+
+
+def test_how_large_a_process_was_once_is_no_reason_for_a_stall() -> None:
+    """Nobody measures it regularly: what was found at an earlier move, or look, says nothing of its size now."""
+    host = host_of(2)
+    process = spread(host, 1000)
+    mover = mover_of(host, KernelTraits(migrate_holds_lock=True, migrate_bytes_per_s=100 * MIB))
+    policy = Policy(budget=Budget(stall_ms_max=250, headroom_bytes=0))
+    there, back = Transfer(on(0), on(1)), Transfer(on(1), on(0))
+    assert move_by_hand(host, [process], there, mover=mover, policy=policy).strategy is Strategy.MIGRATE_PAGES
+    host.map(process, [1] * 20_000)
+    foretold = mover.predict(job_by_hand(host, [process], back, policy))
+    outcome = move_by_hand(host, [process], back, mover=mover, policy=policy)
+    assert foretold.strategy is outcome.strategy is Strategy.MOVE_PAGES
+    assert ended(outcome) == (MoveState.COMPLETED, 21_000, {})
 
 
 def test_kinds_and_interleaving_are_kept_as_the_policy_says() -> None:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from node_agent.core.facts import ProcessRef
-from node_agent.linux import process_memory
 from node_agent.linux.pages import QueryReader
 from node_agent.linux.process_memory import LinuxProcessMemory
 from numaplace.kernel import procfs
@@ -37,7 +36,7 @@ def test_a_process_that_gets_other_rights_is_gone_for_its_user(monkeypatch: pyte
         closing(LinuxProcessMemory(REF, READER, os.geteuid())) as mine,
         closing(LinuxProcessMemory(REF, READER)) as any_,
     ):
-        monkeypatch.setattr(process_memory.procfs, "read_owner", lambda _: os.geteuid() + 1)
+        monkeypatch.setattr(procfs, "read_owner", lambda _: os.geteuid() + 1)
         for call in (
             mine.regions,
             lambda: mine.query(address),
