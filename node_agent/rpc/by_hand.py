@@ -15,6 +15,7 @@ import grpc
 from node_agent.core.agent import AgentCore
 from node_agent.core.events import HandMoveAsked
 from node_agent.core.facts import TaskFacts
+from node_agent.core.legs import refusal
 from node_agent.ports import MoveJob, NotNowError
 from node_agent.rpc.hands import Hands
 from node_agent.rpc.peers import may_see
@@ -23,9 +24,8 @@ from node_agent.rpc.targets import Context, Targets, abort, turn
 from node_agent.rpc.workers import TooManyCallsError
 from numaplace import wire
 from numaplace.kernel.errors import Denied, KernelCallError, ProcessGone
-from numaplace.model.cpuset import format_id_list
 from numaplace.model.hand import HAND_PREFIX, HandMove, PickedPages, Transfer
-from numaplace.model.ids import JobId, MoveId, Nodes
+from numaplace.model.ids import JobId, MoveId
 from numaplace.model.move import MoveOrder
 from numaplace.model.policy import Policy
 from numaplace.model.topology import Topology
@@ -110,11 +110,10 @@ class ByHand:
             await abort(context, grpc.StatusCode.PERMISSION_DENIED, words)
         facts = await self._target(request, context)
         try:
-            _demand_nodes(what, topology)
-            _demand_one_process(what, facts)
+            order = await asyncio.to_thread(_order, what, facts, policy, topology)
         except ValueError as error:
             await abort(context, INVALID, str(error))
-        return HandMoveAsked(_order(what, facts, policy), facts, what)
+        return HandMoveAsked(order, facts, what)
 
     async def _target(self, request: local_pb2.HandMoveRequest, context: Context) -> TaskFacts:
         target = request.WhichOneof("target")
@@ -138,34 +137,14 @@ class ByHand:
         return tasks[0]
 
 
-def _order(what: HandMove, facts: TaskFacts, policy: Policy) -> MoveOrder:
+def _order(what: HandMove, facts: TaskFacts, policy: Policy, topology: Topology) -> MoveOrder:
+    """The order of a move that can be tried. Raises ValueError, in words, for one that cannot."""
+    refused = refusal(what, facts, topology)
+    if refused is not None:
+        raise ValueError(refused)
     move = MoveId(f"{HAND_PREFIX}{uuid.uuid4().hex[:12]}")
     match what:
         case Transfer(sources, targets):
             return MoveOrder(move, facts.id, targets, sources, 0, policy)
         case PickedPages():
             return MoveOrder(move, facts.id, frozenset(what.nodes), frozenset(), 0, policy)
-
-
-def _demand_nodes(what: HandMove, topology: Topology) -> None:
-    """Raise ValueError for a node that the host does not have, or that can take no pages."""
-    known, usable = frozenset(topology.by_id), topology.with_memory
-    sources: Nodes = what.sources if isinstance(what, Transfer) else frozenset()
-    targets: Nodes = what.targets if isinstance(what, Transfer) else frozenset(what.nodes)
-    unknown = (sources | targets) - known
-    if unknown:
-        raise ValueError(f"this host has no {_nodes(unknown)}; it has {_nodes(known)}")
-    if not targets <= usable:
-        raise ValueError(f"{_nodes(targets - usable)} has no memory; pages can go to {_nodes(usable)}")
-
-
-def _nodes(ids: Nodes) -> str:
-    return f"{'node' if len(ids) == 1 else 'nodes'} {format_id_list(ids)}"
-
-
-def _demand_one_process(what: HandMove, facts: TaskFacts) -> None:
-    """Raise ValueError where an address could be of several processes."""
-    if isinstance(what, PickedPages) and len(facts.processes) != 1:
-        raise ValueError(f"an address is of one process, and these are {len(facts.processes)}: name one by its pid")
-    if not facts.processes:
-        raise ValueError("no process is in it")

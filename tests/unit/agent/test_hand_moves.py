@@ -240,10 +240,10 @@ def test_kinds_and_interleaving_are_kept_as_the_policy_says() -> None:
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        (Transfer(on(0), on(7)), "no node 7 to move to"),
-        (Transfer(on(7), on(0)), "no node 7 to move from"),
+        (Transfer(on(0), on(7)), "no node 7; it has"),
+        (Transfer(on(7), on(0)), "no node 7; it has"),
         (Transfer(on(0), on(1, 2)), "node 2 has no memory"),
-        (PickedPages((1,), (NodeId(9),)), "no node 9 to move to"),
+        (PickedPages((1,), (NodeId(9),)), "no node 9; it has"),
         (PickedPages((-1,), (NodeId(1),)), "not an address"),
         (PickedPages((1 << 64,), (NodeId(1),)), "not an address"),
         (PickedPages((4096, 8192), (NodeId(1), NodeId(1))), "none of the 2 addresses lies in a mapping"),
@@ -267,7 +267,7 @@ def test_picked_pages_are_those_of_one_process() -> None:
     processes = [spread(host, 10), spread(host, 10)]
     outcome = move_by_hand(host, processes, PickedPages((4096,), (NodeId(1),)))
     assert outcome.state is MoveState.REFUSED
-    assert "this task has 2" in outcome.words
+    assert "these are 2" in outcome.words
 
 
 same_size = st.integers(1, 4).flatmap(
