@@ -79,7 +79,7 @@ class LinuxProcessMemory:
         return not gone.poll(0)
 
     def _check_alive(self, call: str) -> None:
-        if not self.alive() or self._owner not in {None, procfs.read_owner(self.ref.pid)}:
+        if not self.alive() or (self._owner is not None and self._owner != procfs.read_owner(self.ref.pid)):
             raise ProcessGone(call, 3, self.ref.pid)
 
     def resident_bytes(self) -> int:
