@@ -106,7 +106,7 @@ class ByHand:
         if not topology.nodes:
             await abort(context, grpc.StatusCode.FAILED_PRECONDITION, "the agent has only just started; ask again")
         if isinstance(what, PickedPages) and what.shared and not may_see(self._uid, ROOT):
-            words = "pages that strangers map are moved for root alone (MPOL_MF_MOVE_ALL): leave them where they are"
+            words = "pages that strangers map move for root alone (MPOL_MF_MOVE_ALL): ask without them, or as root"
             await abort(context, grpc.StatusCode.PERMISSION_DENIED, words)
         facts = await self._target(request, context)
         try:
