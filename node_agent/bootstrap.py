@@ -257,7 +257,9 @@ class Agent:
         return Hands(
             now_s=boot_clock_s,
             connected=lambda: self._session is not None and self._session.connected,
-            find=lambda pid, cgroup: self._workers.run(uid, partial(source.find, pid=pid, cgroup=cgroup)),
+            find=lambda pid, cgroup, alone: self._workers.run(
+                uid, partial(source.find, pid=pid, cgroup=cgroup, alone=alone)
+            ),
             locate=partial(self._locate, uid),
             adopt=partial(self._adopt, uid),
             release=partial(self._release, uid),

@@ -42,8 +42,11 @@ class TaskSource(Protocol):
         """
         ...
 
-    def find(self, *, pid: int | None = None, cgroup: str | None = None) -> TaskFacts:
-        """What a process tree or a cgroup looks like now, followed or not. Raises LookupError if it is not there."""
+    def find(self, *, pid: int | None = None, cgroup: str | None = None, alone: bool = False) -> TaskFacts:
+        """What a process tree or a cgroup looks like now, followed or not; ``alone``: of a tree its root alone.
+
+        Raises LookupError if it is not there.
+        """
         ...
 
     def adopt(
@@ -99,6 +102,11 @@ class MoveJob:
     task: TaskFacts
     topology: Topology
     what: HandMove | None = None
+
+    @property
+    def owner(self) -> int | None:
+        """The user whose the processes must stay: who asked may be no more than that. None if it does not matter."""
+        return (self.task.uid or None) if self.what is not None else None
 
 
 class MoveControl(Protocol):

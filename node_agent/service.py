@@ -70,14 +70,15 @@ async def _until_ended(
     loop = asyncio.get_running_loop()
 
     def end() -> None:
-        """Once: another signal must not cut the tidying short."""
+        """Once: another signal, or the end of the file after one, must not cut the tidying short."""
         for number in _ENDING:
             loop.add_signal_handler(number, lambda: None)
+        if held_by is not None:
+            loop.remove_reader(held_by)
         running.cancel()
 
     def read(file: int) -> None:
         if not os.read(file, 4096):
-            loop.remove_reader(file)
             end()
 
     for number in _ENDING:

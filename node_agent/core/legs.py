@@ -37,35 +37,34 @@ def refusal(what: HandMove | None, task: TaskFacts, topology: Topology) -> str |
     """Why nothing of this can be done for this task on this host, in words; None if it can be tried."""
     if what is None:
         return None
+    if not task.processes:
+        return "no process is in it"
     if isinstance(what, PickedPages):
-        return _of_picked(what, task) or _of_targets(frozenset(what.nodes), topology)
-    unknown = what.sources - topology.by_id.keys()
-    if unknown:
-        return f"there is no node {format_id_list(unknown)} to move from: {_nodes_there(topology)}"
-    return _of_targets(what.targets, topology)
+        return _of_picked(what, task) or _of_nodes(frozenset(), frozenset(what.nodes), topology)
+    return _of_nodes(what.sources, what.targets, topology)
 
 
 def _of_picked(what: PickedPages, task: TaskFacts) -> str | None:
     if len(task.processes) != 1:
-        return f"addresses are those of one process, and this task has {len(task.processes)}: name one by its pid"
+        return f"an address is of one process, and these are {len(task.processes)}: name one by its pid"
     if min(what.addresses) < 0 or max(what.addresses) >> ADDRESS_BITS:
         return "not an address: one of the numbers is negative, or longer than 64 bits"
     return None
 
 
-def _of_targets(targets: Nodes, topology: Topology) -> str | None:
-    unknown = targets - topology.by_id.keys()
+def _of_nodes(sources: Nodes, targets: Nodes, topology: Topology) -> str | None:
+    known = frozenset(topology.by_id)
+    unknown = (sources | targets) - known
     if unknown:
-        return f"there is no node {format_id_list(unknown)} to move to: {_nodes_there(topology)}"
+        return f"this host has no {_in_words(unknown)}; it has {_in_words(known)}"
     empty = targets - topology.with_memory
     if empty:
-        there = format_id_list(topology.with_memory)
-        return f"node {format_id_list(empty)} has no memory to move pages to; nodes {there} have"
+        return f"{_in_words(empty)} has no memory; pages can go to {_in_words(topology.with_memory)}"
     return None
 
 
-def _nodes_there(topology: Topology) -> str:
-    return f"this host has nodes {format_id_list(topology.by_id)}"
+def _in_words(nodes: Nodes) -> str:
+    return f"{'node' if len(nodes) == 1 else 'nodes'} {format_id_list(nodes)}"
 
 
 def leg_in_words(leg: Leg) -> str:

@@ -63,9 +63,9 @@ class LinuxHostMemory:
         """Whether frame numbers, kpageflags and kpagecount can be read."""
         return isinstance(self._reader, FrameReader)
 
-    def open(self, process: ProcessRef) -> LinuxProcessMemory:
+    def open(self, process: ProcessRef, owner: int | None = None) -> LinuxProcessMemory:
         """Open a process's memory."""
-        return LinuxProcessMemory(process, self._reader)
+        return LinuxProcessMemory(process, self._reader, owner)
 
     def map_counts(self, frames: Frames) -> Sizes:
         """How often each frame is mapped on the whole host; zeros where that is not visible."""

@@ -138,8 +138,11 @@ class HostMemory(Protocol):
         """Whether frame numbers are visible: without, shared pages cannot be told apart."""
         ...
 
-    def open(self, process: ProcessRef) -> ProcessMemory:
-        """Open a process; raises ProcessGone if it is another one by now, Denied without the right."""
+    def open(self, process: ProcessRef, owner: int | None = None) -> ProcessMemory:
+        """Open a process, which must belong to this user, if one is named, as long as it is open.
+
+        Raises ProcessGone if it is another one, or another user's, by now; Denied without the right.
+        """
         ...
 
     def map_counts(self, frames: Frames) -> Sizes:

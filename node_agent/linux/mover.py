@@ -104,9 +104,8 @@ class MemoryMover:
 
     def move(self, job: MoveJob, control: MoveControl) -> MoveOutcome:
         """Carry the order out."""
-        with self._lock:
-            known = self._measured.get(frozenset(job.task.processes))
-        one = OneMove(self._means(), job, control, known=known, owns_cpuset=self._owns_cpuset(job.task.cgroup))
+        known, owns_cpuset = self._known(job), self._owns_cpuset(job.task.cgroup)
+        one = OneMove(self._means(), job, control, known=known, owns_cpuset=owns_cpuset)
         outcome, measured = one.carry_out()
         outcome = self._with_the_rest(outcome, job.task.processes)
         if measured is not None:
@@ -121,14 +120,21 @@ class MemoryMover:
 
     def predict(self, job: MoveJob) -> Prediction:
         """What `move` would do with the same job now; see `node_agent.linux.rehearsal`."""
+        known = self._known(job)
         with self._lock:
-            known = self._measured.get(frozenset(job.task.processes))
             base, huge = self._learned
         means = self._means()
         owns_cpuset = self._owns_cpuset(job.task.cgroup)
         speeds = speeds_of(means.traits, base, huge)
         foretold = Rehearsal(means, job, speeds, known, owns_cpuset=owns_cpuset).prediction()
         return replace(foretold, left={**foretold.left, **self._not_looked_at(job.task.processes)})
+
+    def _known(self, job: MoveJob) -> Measured | None:
+        """The task as it was measured last; not of a move by hand: nobody measures those, so it may be old."""
+        if job.what is not None:
+            return None
+        with self._lock:
+            return self._measured.get(frozenset(job.task.processes))
 
     def _means(self) -> Means:
         return Means(self._host, self._stuck, self._traits(), self._crew, self._attribution, self._count_ours)

@@ -56,7 +56,7 @@ class OneMove:
         refused = refusal(self._job.what, self._job.task, self._job.topology)
         if refused is not None:
             return account.refused(refused), None
-        with open_task(self._host, self._job.task.processes) as (views, denied):
+        with open_task(self._host, self._job.task.processes, self._job.owner) as (views, denied):
             if not views:
                 return account.nobody(self._away_before(), denied=denied), None
             refused = nothing_mapped(self._job.what, views)

@@ -1,7 +1,8 @@
 """One process's memory on this host: its mappings, its pages, and the calls that move them.
 
 The pagemap descriptor stays with the address space it was opened on and the pidfd with the process, so a reused pid is
-never read; before a call by pid the pidfd says whether the process still lives.
+never read; before a call by pid the pidfd says whether the process still lives. What a user asks for stops at an exec
+of a program with other rights (a set-user-id one): the process is the same, but no more the user's to look into.
 """
 
 import os
@@ -44,16 +45,26 @@ _POLICIES = {
 class LinuxProcessMemory:
     """A process's memory, open until `close`."""
 
-    def __init__(self, ref: ProcessRef, reader: FrameReader | QueryReader) -> None:
-        """Open it; raises ProcessGone if the pid belongs to another process by now, Denied without the right."""
+    def __init__(self, ref: ProcessRef, reader: FrameReader | QueryReader, owner: int | None = None) -> None:
+        """Open it; ``owner``: whose it must be as long as it is open, None for whosever it is.
+
+        Raises:
+            ProcessGone: the pid belongs to another process by now, or the process to another user.
+            Denied: without the right.
+        """
         self.ref = ref
-        self._reader = reader
+        self._reader, self._owner = reader, owner
         self._pidfd = pidfd_open(ref.pid)
         try:
             self._check_identity()
             self._pagemap = open_pagemap(ref.pid)
         except BaseException:
             os.close(self._pidfd)
+            raise
+        try:
+            self._check_alive("opening memory")
+        except BaseException:
+            self.close()
             raise
 
     def _check_identity(self) -> None:
@@ -68,7 +79,7 @@ class LinuxProcessMemory:
         return not gone.poll(0)
 
     def _check_alive(self, call: str) -> None:
-        if not self.alive():
+        if not self.alive() or (self._owner is not None and self._owner != procfs.read_owner(self.ref.pid)):
             raise ProcessGone(call, 3, self.ref.pid)
 
     def resident_bytes(self) -> int:

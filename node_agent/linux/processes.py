@@ -24,7 +24,7 @@ from node_agent.core.rules import Process
 from numaplace.kernel.cgroups import Cgroup, CgroupMount, Hierarchies, at_path, path_in, read_pids
 from numaplace.kernel.errors import KernelCallError, ProcessGone
 from numaplace.kernel.files import HOST
-from numaplace.kernel.procfs import ProcessStat, list_pids, read_stat
+from numaplace.kernel.procfs import ProcessStat, list_pids, read_owner, read_stat
 from numaplace.kernel.status import read_cgroup_paths, read_command_line
 
 YOUNG_S = 10.0
@@ -164,9 +164,9 @@ class ProcessTable:
             return Process(ref, stat.parent_pid, 0, stat.comm, kernel=True)
         try:
             group = self._read_group(stat.pid)
-            uid = os.stat(f"{self._root}/proc/{stat.pid}").st_uid  # noqa: PTH116 - no Path objects in the sweep
         except OSError as error:
-            raise ProcessGone("reading its owner", errno.ESRCH, stat.pid) from error
+            raise ProcessGone("reading its group", errno.ESRCH, stat.pid) from error
+        uid = read_owner(stat.pid, self._root)
         size = max(0, stat.rss_pages) * self._page_bytes
         return Process(ref, stat.parent_pid, group, stat.comm, uid=uid, resident_bytes=size)
 

@@ -59,7 +59,7 @@ class Rehearsal:
         if refused is not None:
             return Prediction(0, 0.0, 0.0, strategy_reason=refused)
         began_s = self._host.now_s()
-        with open_task(self._host, self._job.task.processes) as (views, denied):
+        with open_task(self._host, self._job.task.processes, self._job.owner) as (views, denied):
             if not views:
                 raise self._nobody(denied=denied)
             refused = nothing_mapped(self._job.what, views)

@@ -81,14 +81,19 @@ class Place(NamedTuple):
 
 
 @contextmanager
-def open_task(host: HostMemory, processes: Sequence[ProcessRef]) -> Iterator[tuple[tuple[View, ...], bool]]:
-    """Open a task's processes; those that are gone are left out. Also whether any was denied to us."""
+def open_task(
+    host: HostMemory, processes: Sequence[ProcessRef], owner: int | None = None
+) -> Iterator[tuple[tuple[View, ...], bool]]:
+    """Open a task's processes; those that are gone are left out. Also whether any was denied to us.
+
+    ``owner``: whose they must be, see `HostMemory.open`.
+    """
     with ExitStack() as stack:
         views: list[View] = []
         denied = False
         for process in processes[:PROCESSES_OPEN_MAX]:
             try:
-                memory = host.open(process)
+                memory = host.open(process, owner)
                 stack.callback(memory.close)
                 views.append(view_of(memory))
             except ProcessGone:

@@ -58,6 +58,7 @@ class TaskSweep:
         self._read_topology = read_topology
         self._now_s = now_s
         self._ticks_per_s = os.sysconf("SC_CLK_TCK")
+        self._get_affinity = get_affinity
         self._threads = Threads(host.root, get_affinity)
         self._mems = Mems(host.root)
         self._facts: dict[TaskId, TaskFacts] = {}
@@ -95,17 +96,28 @@ class TaskSweep:
             path = task.removeprefix(CGROUP)
             return TaskFacts(name, job, "", (), 0, frozenset(), frozenset(), self._now_s(), cgroup=path)
 
-    def find(self, *, pid: int | None = None, cgroup: str | None = None) -> TaskFacts:
+    def find(self, *, pid: int | None = None, cgroup: str | None = None, alone: bool = False) -> TaskFacts:
         """See `TaskSource`: adopted into a list of its own, which is then dropped."""
         host = replace(self._host, own_pids=frozenset())
-        alone = TaskList(SelectionRules(), host, AdoptionFile(None, ""))
+        tasks = TaskList(SelectionRules(), host, AdoptionFile(None, ""))
         name = JobId(f"pid-{pid}" if pid is not None else (cgroup or "").rpartition("/")[2])
         try:
             process = None if pid is None else self._process(pid)
-            once = TaskSweep(alone, host, self._read_topology, now_s=self._now_s)
-            return once.adopt(name, process=process, cgroup=cgroup)
+            once = TaskSweep(tasks, host, self._read_topology, now_s=self._now_s, get_affinity=self._get_affinity)
+            facts = once.adopt(name, process=process, cgroup=cgroup)
+            return once.of_one(process) if alone and process is not None else facts
         except ProcessGone as error:
             raise LookupError(f"there is no process {pid}") from error
+
+    def of_one(self, ref: ProcessRef) -> TaskFacts:
+        """What is true of one process of the tasks without the others of its own. Raises ProcessGone."""
+        for task in self._tasks.tasks:
+            for process in task.processes:
+                if process.ref == ref:
+                    facts = self._read(replace(task, processes=(process,), cgroup=process.cgroup))
+                    if facts is not None:
+                        return facts
+        raise ProcessGone("finding", errno.ESRCH, ref.pid)
 
     def _process(self, pid: int) -> ProcessRef:
         """Whose pid it is now. Raises ProcessGone."""

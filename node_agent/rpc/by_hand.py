@@ -1,20 +1,21 @@
 """Moves by hand for local callers: what may be asked for, by whom, of what; and its story as a stream.
 
 A pid means this process alone, as migratepages(8) has it; a tree is moved by the name under which it is followed. The
-rest of the service shows whole trees.
+rest of the service shows whole trees. Pages that strangers map are theirs too: the kernel asks for CAP_SYS_NICE before
+it moves them (MPOL_MF_MOVE_ALL), which the agent has and most of its callers have not, so only root may ask for them.
 """
 
 import asyncio
 import uuid
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import replace
 
 import grpc
 
 from node_agent.core.agent import AgentCore
 from node_agent.core.events import HandMoveAsked
 from node_agent.core.facts import TaskFacts
+from node_agent.core.legs import refusal
 from node_agent.ports import MoveJob, NotNowError
 from node_agent.rpc.hands import Hands
 from node_agent.rpc.peers import may_see
@@ -23,15 +24,15 @@ from node_agent.rpc.targets import NOT_FOLLOWED, Context, Targets, abort, turn
 from node_agent.rpc.workers import TooManyCallsError
 from numaplace import wire
 from numaplace.kernel.errors import Denied, KernelCallError, ProcessGone
-from numaplace.model.cpuset import format_id_list
 from numaplace.model.hand import HAND_PREFIX, HandMove, PickedPages, Transfer
-from numaplace.model.ids import JobId, MoveId, Nodes
+from numaplace.model.ids import JobId, MoveId
 from numaplace.model.move import MoveOrder
 from numaplace.model.policy import Policy
 from numaplace.model.topology import Topology
 from numaplace.v1 import local_pb2
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
+ROOT = 0
 
 
 class ByHand:
@@ -104,13 +105,15 @@ class ByHand:
         topology = self._core.topology
         if not topology.nodes:
             await abort(context, grpc.StatusCode.FAILED_PRECONDITION, "the agent has only just started; ask again")
+        if isinstance(what, PickedPages) and what.shared and not may_see(self._uid, ROOT):
+            words = "pages that strangers map move for root alone (MPOL_MF_MOVE_ALL): ask without them, or as root"
+            await abort(context, grpc.StatusCode.PERMISSION_DENIED, words)
         facts = await self._target(request, context)
         try:
-            _demand_nodes(what, topology)
-            _demand_one_process(what, facts)
+            order = await asyncio.to_thread(_order, what, facts, policy, topology)
         except ValueError as error:
             await abort(context, INVALID, str(error))
-        return HandMoveAsked(_order(what, facts, policy), facts, what)
+        return HandMoveAsked(order, facts, what)
 
     async def _target(self, request: local_pb2.HandMoveRequest, context: Context) -> TaskFacts:
         target = request.WhichOneof("target")
@@ -119,14 +122,9 @@ class ByHand:
         if target == "job":
             facts = await self._task_of(JobId(request.job), context)
         else:
-            facts = await self._targets.found(request.pid or None, request.cgroup or None, context)
+            facts = await self._targets.found(request.pid or None, request.cgroup or None, context, alone=True)
         await self._targets.demand(facts, context)
-        if target != "pid":
-            return facts
-        alone = tuple(ref for ref in facts.processes if ref.pid == request.pid)
-        if not alone:
-            await abort(context, grpc.StatusCode.NOT_FOUND, f"there is no process {request.pid} any more")
-        return replace(facts, processes=alone)
+        return facts
 
     async def _task_of(self, job: JobId, context: Context) -> TaskFacts:
         tasks = self._targets.of_job(job)
@@ -139,34 +137,14 @@ class ByHand:
         return tasks[0]
 
 
-def _order(what: HandMove, facts: TaskFacts, policy: Policy) -> MoveOrder:
+def _order(what: HandMove, facts: TaskFacts, policy: Policy, topology: Topology) -> MoveOrder:
+    """The order of a move that can be tried. Raises ValueError, in words, for one that cannot."""
+    refused = refusal(what, facts, topology)
+    if refused is not None:
+        raise ValueError(refused)
     move = MoveId(f"{HAND_PREFIX}{uuid.uuid4().hex[:12]}")
     match what:
         case Transfer(sources, targets):
             return MoveOrder(move, facts.id, targets, sources, 0, policy)
         case PickedPages():
             return MoveOrder(move, facts.id, frozenset(what.nodes), frozenset(), 0, policy)
-
-
-def _demand_nodes(what: HandMove, topology: Topology) -> None:
-    """Raise ValueError for a node that the host does not have, or that can take no pages."""
-    known, usable = frozenset(topology.by_id), topology.with_memory
-    sources: Nodes = what.sources if isinstance(what, Transfer) else frozenset()
-    targets: Nodes = what.targets if isinstance(what, Transfer) else frozenset(what.nodes)
-    unknown = (sources | targets) - known
-    if unknown:
-        raise ValueError(f"this host has no {_nodes(unknown)}; it has {_nodes(known)}")
-    if not targets <= usable:
-        raise ValueError(f"{_nodes(targets - usable)} has no memory; pages can go to {_nodes(usable)}")
-
-
-def _nodes(ids: Nodes) -> str:
-    return f"{'node' if len(ids) == 1 else 'nodes'} {format_id_list(ids)}"
-
-
-def _demand_one_process(what: HandMove, facts: TaskFacts) -> None:
-    """Raise ValueError where an address could be of several processes."""
-    if isinstance(what, PickedPages) and len(facts.processes) != 1:
-        raise ValueError(f"an address is of one process, and these are {len(facts.processes)}: name one by its pid")
-    if not facts.processes:
-        raise ValueError("no process is in it")

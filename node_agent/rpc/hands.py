@@ -17,6 +17,8 @@ Located = tuple[Measured, Mapping[LeftReason, int]]
 class Hands:
     """What the service of one uid asks of the rest of the agent.
 
+    ``find`` takes a pid or a cgroup, and whether of a pid that process alone is meant, without its descendants.
+
     ``find`` and ``adopt`` raise LookupError or ValueError, ``adopt`` and ``release`` NotYoursError, ``predict``
     KernelCallError, and all that wait for the kernel TooManyCallsError. What is adopted is the process that was looked
     at, not its pid. ``move`` ends its move early when it is closed, calls what it is given as soon as nothing of the
@@ -25,7 +27,7 @@ class Hands:
 
     now_s: Callable[[], float]
     connected: Callable[[], bool]
-    find: Callable[[int | None, str | None], Awaitable[TaskFacts]]
+    find: Callable[[int | None, str | None, bool], Awaitable[TaskFacts]]
     locate: Callable[[tuple[ProcessRef, ...]], Awaitable[Located]]
     adopt: Callable[[JobId, ProcessRef | None, str | None], Awaitable[TaskFacts]]
     release: Callable[[JobId], Awaitable[int]]

@@ -89,17 +89,15 @@ class LocalService(local_pb2_grpc.LocalServicer):  # type: ignore[misc]  # gener
             await abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"give the job another name: it {error.words}")
         if (pid is None) == (cgroup is None):
             await abort(context, grpc.StatusCode.INVALID_ARGUMENT, "name a pid or a cgroup")
-        await self._targets.demand_job(
-            job, context
-        )  # else its owner's policy would be ours, and its release not theirs
+        # Else its owner's policy would be ours, and its release not theirs.
+        await self._targets.demand_job(job, context)
         found = await self._targets.found(pid, cgroup, context)
         await self._targets.demand(found, context)
         process = next((ref for ref in found.processes if ref.pid == pid), None)
         if process is None and pid is not None:
             await abort(context, grpc.StatusCode.NOT_FOUND, f"there is no process {pid} any more")
-        await self._targets.demand_job(
-            job, context
-        )  # again: while we looked, another's task may have appeared under it
+        # Again: while we looked, another's task may have appeared under it.
+        await self._targets.demand_job(job, context)
         try:
             facts = await turn(self._hands.adopt(job, process, cgroup), context)
         except NotYoursError as error:

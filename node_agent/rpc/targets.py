@@ -59,12 +59,15 @@ class Targets:
         """The followed tasks of this name."""
         return tuple(task.facts for task in self._core.tasks.values() if task.facts.job == job)
 
-    async def found(self, pid: int | None, cgroup: str | None, context: Context) -> TaskFacts:
-        """What runs there now, followed or not: a process with its descendants, or a cgroup with all below it."""
+    async def found(self, pid: int | None, cgroup: str | None, context: Context, *, alone: bool = False) -> TaskFacts:
+        """What runs there now, followed or not: a process with its descendants, or a cgroup with all below it.
+
+        ``alone``: without its descendants.
+        """
         if (pid is None) == (cgroup is None):
             await abort(context, grpc.StatusCode.NOT_FOUND, NOT_FOLLOWED)
         try:
-            return await turn(self._hands.find(pid, cgroup), context)
+            return await turn(self._hands.find(pid, cgroup, alone), context)
         except (LookupError, ValueError, OSError) as error:
             await abort(context, grpc.StatusCode.NOT_FOUND, str(error))
 

@@ -95,9 +95,11 @@ def _await_serving(process: "subprocess.Popen[bytes]", words: IO[bytes]) -> None
     output = process.stdout
     if output is None:
         raise AssertionError("a pipe was asked for")
+    poll = select.poll()  # select() knows no descriptor from 1024 on, and a program may have as many
+    poll.register(output, select.POLLIN)
     while said != _SERVING:
         left_s = max(0.0, deadline_s - time.monotonic())
-        if not select.select([output], [], [], left_s)[0]:
+        if not poll.poll(1000 * left_s):
             raise Unavailable(f"an agent of our own did not start within {START_S_MAX:.0f} s")
         part = os.read(output.fileno(), len(_SERVING))
         if not part:

@@ -194,6 +194,14 @@ def read_children(pid: int, root: Path = HOST) -> list[int]:
     return sorted(children)
 
 
+def read_owner(pid: int, root: Path = HOST) -> int:
+    """Return the effective uid of a process; raises ProcessGone."""
+    try:
+        return os.stat(f"{root}/proc/{pid}").st_uid  # noqa: PTH116 - no Path objects in the sweep
+    except OSError as error:
+        raise ProcessGone("reading its owner", errno.ESRCH, pid) from error
+
+
 def _in_task(name: str, tid: int | None) -> str:
     return name if tid is None else f"task/{tid}/{name}"
 

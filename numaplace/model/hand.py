@@ -42,7 +42,8 @@ class PickedPages:
     """Pages of one process, each with the node it shall go to, in the order in which they shall go: hottest first.
 
     ``addresses``: any address inside the page, of whatever size. ``nodes``: the target of each, by position.
-    ``shared``: also pages that strangers map (MPOL_MF_MOVE_ALL, which needs CAP_SYS_NICE).
+    ``shared``: also pages that strangers map (MPOL_MF_MOVE_ALL, which needs CAP_SYS_NICE); a root's agent does it for
+    root alone.
     """
 
     addresses: tuple[int, ...]

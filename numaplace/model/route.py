@@ -81,13 +81,6 @@ def routes_of(leg: Leg, topology: Topology, free_bytes: Mapping[NodeId, int]) ->
     return routes
 
 
-def plan_routes(
-    previous_home: Nodes, home: Nodes, holding: Nodes, topology: Topology, free_bytes: Mapping[NodeId, int]
-) -> Routes:
-    """Routes for every node in ``holding`` (where the task has pages) that is not in ``home``; see `routes_of`."""
-    return routes_of(leg_home(previous_home, home, holding), topology, free_bytes)
-
-
 def _pair_by_position(previous_home: Nodes, home: Nodes) -> dict[NodeId, NodeId]:
     """The n-th node left behind with the n-th node gained, where there are as many of each."""
     left, gained = sorted(previous_home - home), sorted(home - previous_home)

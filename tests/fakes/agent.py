@@ -323,11 +323,12 @@ class FakeTasks:
             raise self.fails
         return Sweep(self._now_s(), HOST, tuple(self.tasks.values()))
 
-    def find(self, *, pid: int | None = None, cgroup: str | None = None) -> TaskFacts:
+    def find(self, *, pid: int | None = None, cgroup: str | None = None, alone: bool = False) -> TaskFacts:
         """See :class:`node_agent.ports.TaskSource`."""
         for task in self.tasks.values():
-            if task.cgroup == cgroup or any(process.pid == pid for process in task.processes):
-                return task
+            named = tuple(process for process in task.processes if process.pid == pid)
+            if task.cgroup == cgroup or named:
+                return replace(task, processes=named) if alone and named else task
         raise LookupError(f"there is no {pid or cgroup}")
 
     def adopt(

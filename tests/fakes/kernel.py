@@ -120,6 +120,7 @@ class FakeProcess:
     regions: list[FakeRegion] = field(default_factory=list)
     alive: bool = True
     denied: bool = False
+    uid: int = 0
     lock_held_s: float = 0.0
     tried: list[int] = field(default_factory=list)
     """Numbers of pages that the kernel tried to move in vain, once for each time it was asked."""
@@ -342,14 +343,16 @@ class FakeHost:
 
     # HostMemory.
 
-    def open(self, process: ProcessRef) -> "FakeProcessMemory":
+    def open(self, process: ProcessRef, owner: int | None = None) -> "FakeProcessMemory":
         """Open a process's memory."""
         found = self.processes.get(process.pid)
         if found is None or found.ref != process:
             raise ProcessGone("pidfd_open", errno.ESRCH, process.pid)
         if found.denied:
             raise Denied("reading maps", errno.EACCES, process.pid)
-        return FakeProcessMemory(self, found)
+        memory = FakeProcessMemory(self, found, owner)
+        memory.regions()
+        return memory
 
     def map_counts(self, frames: Frames) -> Sizes:
         """How often each frame is mapped."""
@@ -487,8 +490,8 @@ class FakeHost:
 class FakeProcessMemory:
     """One process's memory, held open."""
 
-    def __init__(self, host: FakeHost, process: FakeProcess) -> None:
-        self._host, self._process = host, process
+    def __init__(self, host: FakeHost, process: FakeProcess, owner: int | None) -> None:
+        self._host, self._process, self._owner = host, process, owner
         self.ref = process.ref
 
     def alive(self) -> bool:
@@ -496,7 +499,7 @@ class FakeProcessMemory:
         return self._process.alive
 
     def _check(self, call: str) -> None:
-        if not self._process.alive:
+        if not self._process.alive or self._owner not in {None, self._process.uid}:
             raise ProcessGone(call, errno.ESRCH, self.ref.pid)
 
     def resident_bytes(self) -> int:

@@ -9,7 +9,7 @@ from node_agent.core.events import StartMover
 from numaplace.model.ids import MoveId, NodeId
 from numaplace.model.move import LeftReason, MoveOutcome, MoveProgress, MoveState, Strategy
 from numaplace.model.residency import Residency
-from numaplace.model.route import plan_routes
+from numaplace.model.route import leg_home, routes_of
 from tests.simulation.setting import Setting
 from tests.simulation.timeline import Life
 from tests.simulation.truth import MIB, Lot, TrueHost, TrueTask
@@ -45,7 +45,7 @@ class MoverRun:
         home = do.order.home
         holding = frozenset(self._residency().by_node)
         free = {node: host.free(node) for node in home}
-        self._routes = plan_routes(do.order.previous_home, home, holding, do.topology, free)
+        self._routes = routes_of(leg_home(do.order.previous_home, home, holding), do.topology, free)
         setting.timeline.after(setting.rng.uniform(0.0002, 0.01), self._batch, life)
 
     @property

@@ -87,10 +87,10 @@ class Bench:
             while self.agent.core.by_hand.running or self.places.taken:  # noqa: ASYNC110 - a thread ends it
                 await asyncio.sleep(0.001)
 
-    async def _find(self, pid: int | None, cgroup: str | None) -> TaskFacts:
+    async def _find(self, pid: int | None, cgroup: str | None, alone: bool) -> TaskFacts:  # noqa: FBT001 - see Hands
         if isinstance(self.fails, TooManyCallsError):
             raise self.fails
-        return self.tasks.find(pid=pid, cgroup=cgroup)
+        return self.tasks.find(pid=pid, cgroup=cgroup, alone=alone)
 
     async def _locate(self, processes: tuple[ProcessRef, ...]) -> Located:
         size = GIB * len(processes)

@@ -23,7 +23,7 @@ from tests.fakes.agent import T, U, facts, nodes, order
 from tests.unit.agent.local_service import ALICE, ALICES_UNFOLLOWED, ME, UNFOLLOWED, Bench, refused
 
 ACROSS = Transfer(nodes(0), nodes(1))
-PAGES = PickedPages((4096, 8192), (NodeId(1), NodeId(0)), shared=True)
+PAGES = PickedPages((4096, 8192), (NodeId(1), NodeId(0)))
 NOT_FOUND, DENIED = grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED
 INVALID, NOT_NOW = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION
 BUSY = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -111,6 +111,7 @@ def test_a_pid_is_that_process_alone(tmp_path: Path) -> None:
         (ALICE, asked(pid=77), DENIED),
         (ALICE, asked(job="a"), DENIED),
         (ALICE, asked(cgroup="/unfollowed"), DENIED),
+        (ALICE, asked(replace(PAGES, shared=True), pid=78), DENIED),
     ],
 )
 def test_what_cannot_be_or_is_not_the_callers_is_not_moved(
@@ -125,6 +126,22 @@ def test_what_cannot_be_or_is_not_the_callers_is_not_moved(
             assert (await refused(stub.PredictMove(request_)))[0] is code
         assert bench.mover.jobs == []
         assert bench.places.taken == 0
+
+    asyncio.run(scenario())
+
+
+def test_pages_of_strangers_are_moved_for_root(tmp_path: Path) -> None:
+    """And for whoever runs the agent, whose right it is; for others the agent's right is not theirs."""
+
+    async def scenario() -> None:
+        bench = Bench()
+        bench.mover.at_once = True
+        request = asked(replace(PAGES, shared=True), pid=78)
+        async with bench.calling(tmp_path, 0) as stub, bench.moving():
+            await told(stub.Move(request))
+        async with bench.calling(tmp_path, ME) as stub:
+            await stub.PredictMove(request)
+        assert bench.mover.jobs[0].what == replace(PAGES, shared=True)
 
     asyncio.run(scenario())
 

@@ -155,7 +155,6 @@ def test_progress_covers_all_legs() -> None:
     host = host_of(3)
     process = spread(host, 30_000, 30_000)
     mover, control = mover_of(host), Control()
-    mover.measure([process.ref])
     policy = Policy(budget=Budget(pace_bytes_per_s=64 * MIB, headroom_bytes=0))
     move_by_hand(host, [process], Transfer(on(0, 1), on(1, 2)), mover=mover, control=control, policy=policy)
     assert len(control.reported) > 5
@@ -170,7 +169,6 @@ def test_a_task_that_ends_in_a_later_leg_is_told() -> None:
     host = host_of(3)
     process = spread(host, 20_000, 500)
     mover = mover_of(host)
-    mover.measure([process.ref])
     host.clock.at(0.1, lambda: host.end(process))
     outcome = move_by_hand(host, [process], Transfer(on(0, 1), on(1, 2)), mover=mover)
     state, moved, left = ended(outcome)
@@ -211,6 +209,21 @@ def test_the_whole_process_call_is_chosen_for_a_transfer_as_for_a_follow_move() 
     assert foretold.stall_ms == pytest.approx(1000 * 3000 * BASE / (100 * MIB))
 
 
+def test_how_large_a_process_was_once_is_no_reason_for_a_stall() -> None:
+    """Nobody measures it regularly: what was found at an earlier move, or look, says nothing of its size now."""
+    host = host_of(2)
+    process = spread(host, 1000)
+    mover = mover_of(host, KernelTraits(migrate_holds_lock=True, migrate_bytes_per_s=100 * MIB))
+    policy = Policy(budget=Budget(stall_ms_max=250, headroom_bytes=0))
+    there, back = Transfer(on(0), on(1)), Transfer(on(1), on(0))
+    assert move_by_hand(host, [process], there, mover=mover, policy=policy).strategy is Strategy.MIGRATE_PAGES
+    host.map(process, [1] * 20_000)
+    foretold = mover.predict(job_by_hand(host, [process], back, policy))
+    outcome = move_by_hand(host, [process], back, mover=mover, policy=policy)
+    assert foretold.strategy is outcome.strategy is Strategy.MOVE_PAGES
+    assert ended(outcome) == (MoveState.COMPLETED, 21_000, {})
+
+
 def test_kinds_and_interleaving_are_kept_as_the_policy_says() -> None:
     """The same account as of a follow move."""
     host = host_of(3)
@@ -227,10 +240,10 @@ def test_kinds_and_interleaving_are_kept_as_the_policy_says() -> None:
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        (Transfer(on(0), on(7)), "no node 7 to move to"),
-        (Transfer(on(7), on(0)), "no node 7 to move from"),
+        (Transfer(on(0), on(7)), "no node 7; it has"),
+        (Transfer(on(7), on(0)), "no node 7; it has"),
         (Transfer(on(0), on(1, 2)), "node 2 has no memory"),
-        (PickedPages((1,), (NodeId(9),)), "no node 9 to move to"),
+        (PickedPages((1,), (NodeId(9),)), "no node 9; it has"),
         (PickedPages((-1,), (NodeId(1),)), "not an address"),
         (PickedPages((1 << 64,), (NodeId(1),)), "not an address"),
         (PickedPages((4096, 8192), (NodeId(1), NodeId(1))), "none of the 2 addresses lies in a mapping"),
@@ -254,7 +267,7 @@ def test_picked_pages_are_those_of_one_process() -> None:
     processes = [spread(host, 10), spread(host, 10)]
     outcome = move_by_hand(host, processes, PickedPages((4096,), (NodeId(1),)))
     assert outcome.state is MoveState.REFUSED
-    assert "this task has 2" in outcome.words
+    assert "these are 2" in outcome.words
 
 
 same_size = st.integers(1, 4).flatmap(
@@ -500,6 +513,29 @@ def test_who_cannot_be_looked_at_cannot_be_foretold() -> None:
     host.end(process)
     with pytest.raises(ProcessGone):
         mover_of(host).predict(job)
+
+
+def test_what_is_no_more_the_users_is_left_alone() -> None:
+    """Under way and before: a set-user-id program that the process executes is not the user's to look into."""
+    host = host_of(2)
+    process = spread(host, 10_000)
+    process.uid = 1000
+    asked = job_by_hand(host, [process], Transfer(on(0), on(1)))
+    job = replace(asked, task=replace(asked.task, uid=1000))
+
+    def executes() -> str | None:
+        process.uid = 0 if by_node(host, process).get(1) else 1000
+        return None
+
+    outcome = mover_of(host).move(job, Control(cancel_when=executes))
+    assert 0 < outcome.moved_bytes < 10_000 * BASE
+    assert outcome.state is MoveState.PARTIAL
+    assert sum(outcome.left.values()) + outcome.moved_bytes == 10_000 * BASE
+    moved = by_node(host, process)
+    with pytest.raises(ProcessGone):
+        mover_of(host).predict(job)
+    assert not mover_of(host).move(job, Control()).moved_bytes
+    assert by_node(host, process) == moved
 
 
 def test_nothing_to_move_is_foretold_as_such() -> None:

@@ -592,10 +592,10 @@ def test_too_few_descriptors_leave_the_rest_unseen(monkeypatch: pytest.MonkeyPat
     opened = host.open
     refused = KernelCallError("pidfd_open", errno.EMFILE)
 
-    def scarce(process: ProcessRef) -> FakeProcessMemory:
+    def scarce(process: ProcessRef, owner: int | None = None) -> FakeProcessMemory:
         if process == processes[1].ref:
             raise refused
-        return opened(process)
+        return opened(process, owner)
 
     monkeypatch.setattr(host, "open", scarce)
     with open_task(host, [process.ref for process in processes]) as (views, denied):

@@ -234,6 +234,25 @@ def test_a_reused_pid_is_not_the_task(host: FakeHost) -> None:
     assert seen(sweeper) == {}
 
 
+def test_what_is_found_is_a_tree_or_its_root_alone(host: FakeHost) -> None:
+    """Alone: its own CPUs and nodes, and not those that only its descendants may use; nothing is followed for it."""
+    host.cgroup("/narrow", cpus="0-1", mems="0")
+    host.cgroup("/wide", cpus="0-3", mems="0-1")
+    host.process(10, cgroup="/narrow")
+    host.process(11, parent=10, cgroup="/wide", tids=(12,))
+    host.masks |= {11: {2, 3}, 12: {2, 3}}
+    sweeper = host.sweeper()
+    tree, root = sweeper.find(pid=10), sweeper.find(pid=10, alone=True)
+    assert (tree.processes, tree.threads) == ((P10, P11), 3)
+    assert (set(tree.cpus), set(tree.mems)) == ({0, 1, 2, 3}, {0, 1})
+    assert (root.processes, root.threads, set(root.cpus), set(root.mems)) == ((P10,), 1, {0, 1}, {0})
+    assert (root.id, root.cgroup, root.command, root.uid) == (tree.id, tree.cgroup, tree.command, tree.uid)
+    assert sweeper.find(pid=11, alone=True).cgroup == "/wide"
+    with pytest.raises(LookupError):
+        sweeper.find(pid=13, alone=True)
+    assert seen(sweeper) == {}
+
+
 def test_cpus_that_come_and_go_read_the_topology_anew_and_nothing_else_does(host: FakeHost) -> None:
     """Reading the topology costs more than a sweep, so it is read when it changed; also in mid-sweep."""
     host.process(10)

@@ -1,7 +1,10 @@
 """A private agent as a process: it serves whoever started it, ends with them however they end, and leaves nothing."""
 
+import fcntl
+import io
 import os
 import platform
+import resource
 import signal
 import subprocess
 import sys
@@ -10,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -157,6 +162,23 @@ def test_one_that_does_not_come_to_serve_is_not_waited_for(folder: Path, monkeyp
     with pytest.raises(Unavailable, match="did not start within"), private_agent():
         pass
     assert list(folder.iterdir()) == [script]
+
+
+def test_a_program_with_many_files_open_hears_it_too() -> None:
+    """select(2) ends at descriptor 1023; a program that serves thousands may well want to move pages."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2048 if hard == resource.RLIM_INFINITY else min(2048, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    try:
+        low, writer = os.pipe()
+        with open(fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 1024), "rb", 0) as output:  # noqa: PTH123 - no path
+            os.write(writer, b"serving\n")
+            process: Any = SimpleNamespace(stdout=output)
+            private._await_serving(process, io.BytesIO())
+        os.close(low)
+        os.close(writer)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_folder_too_deep_for_a_socket_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

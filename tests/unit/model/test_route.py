@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numaplace.model.ids import NodeId, Nodes
-from numaplace.model.route import Leg, Routes, legs_across, plan_routes, routes_of
+from numaplace.model.route import Leg, Routes, leg_home, legs_across, routes_of
 from numaplace.model.topology import Node, Topology
 from tests import strategies
 
@@ -19,7 +19,7 @@ def plan(previous: set[int], home: set[int], holding: set[int], free_bytes: dict
         tuple(Node(NodeId(n), frozenset(), 1, {NodeId(o): 10 + abs(n - o) for o in range(8)}) for n in range(8))
     )
     room = {NodeId(n): size for n, size in (free_bytes or {}).items()}
-    return plan_routes(_nodes(previous), _nodes(home), _nodes(holding), host, room)
+    return routes_of(leg_home(_nodes(previous), _nodes(home), _nodes(holding)), host, room)
 
 
 def _nodes(numbers: set[int]) -> Nodes:
@@ -36,7 +36,7 @@ def test_every_remote_node_with_pages_is_routed_home_and_nothing_else(
     previous: Nodes, home: Nodes, holding: Nodes, topology: Topology, room: dict[NodeId, int]
 ) -> None:
     """Pages at home stay; all others go to home nodes, in parts that add up to one; no home, no routes."""
-    routes = plan_routes(previous, home, holding, topology, room)
+    routes = routes_of(leg_home(previous, home, holding), topology, room)
     assert set(routes) == (holding - home if home else set())
     for shares in routes.values():
         assert {share.target for share in shares} <= home
@@ -52,7 +52,7 @@ def test_as_many_gained_as_left_are_paired_in_order(
     """The n-th node left goes wholly to the n-th node gained, whatever is free where."""
     left, gained = sorted(previous - home), sorted(home - previous)
     if len(left) == len(gained):
-        routes = plan_routes(previous, home, previous, topology, room)
+        routes = routes_of(leg_home(previous, home, previous), topology, room)
         assert targets(routes) == {source: [target] for source, target in zip(left, gained, strict=True)}
 
 
