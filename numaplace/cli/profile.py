@@ -23,6 +23,7 @@ from rich.text import Text
 from numaplace.cli import exits, output, units
 from numaplace.cli.bars import fill
 from numaplace.cli.examples import examples
+from numaplace.cli.interrupts import SIGNALS
 from numaplace.kernel.errors import Denied, KernelCallError, KernelFormatError, ProcessGone
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def profile(
         to_write = _opened(to, files)
         _say(f"profiling pid {pid} ({target.command}) for {units.duration(seconds)} by {chosen.method.name}:")
         _say(f"  {chosen.reason}")
-        with _terminated_as_interrupted(), _progress(seconds) as progress:
+        with _interrupted_once(), _progress(seconds) as progress:
             usage = chosen.method.run(target, seconds, progress)
         _report(usage)
         _write(to_write, chosen, target, usage, log_format)
@@ -150,18 +151,29 @@ def _failures_as_exits(pid: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends the watching as Ctrl-C does: what was set up in the kernel must be put back."""
+def _interrupted_once() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the watching as Ctrl-C does, and no second one breaks off what the first began.
+
+    What was set up in the kernel must be put back: nobody else would. A signal that is ignored stays so (nohup).
+    """
+    asked = False
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
         del number, frame
-        raise KeyboardInterrupt
+        if not asked:
+            asked = True
+            raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in heard:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in heard:
+            signal.signal(number, before[number])
 
 
 @contextlib.contextmanager
