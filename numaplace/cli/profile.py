@@ -6,7 +6,6 @@ standard error.
 
 import contextlib
 import json
-import signal
 import sys
 from collections.abc import Iterable, Iterator
 from enum import Enum
@@ -23,7 +22,7 @@ from rich.text import Text
 from numaplace.cli import exits, output, units
 from numaplace.cli.bars import fill
 from numaplace.cli.examples import examples
-from numaplace.cli.interrupts import SIGNALS
+from numaplace.cli.interrupts import handled
 from numaplace.kernel.errors import Denied, KernelCallError, KernelFormatError, ProcessGone
 
 if TYPE_CHECKING:
@@ -154,7 +153,7 @@ def _failures_as_exits(pid: int) -> Iterator[None]:
 def _interrupted_once() -> Iterator[None]:
     """SIGTERM and SIGHUP end the watching as Ctrl-C does, and no second one breaks off what the first began.
 
-    What was set up in the kernel must be put back: nobody else would. A signal that is ignored stays so (nohup).
+    What was set up in the kernel must be put back: nobody else would.
     """
     asked = False
 
@@ -165,15 +164,8 @@ def _interrupted_once() -> Iterator[None]:
             asked = True
             raise KeyboardInterrupt
 
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
-    for number in heard:
-        signal.signal(number, interrupt)
-    try:
+    with handled(interrupt):
         yield
-    finally:
-        for number in heard:
-            signal.signal(number, before[number])
 
 
 @contextlib.contextmanager
