@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from numaplace.cli.interrupts import SIGNALS
 from tests.fakes import samples, services
 
 COMMAND = (sys.executable, "-m", "numaplace.cli")
@@ -146,14 +147,15 @@ class Terminal:
         return code
 
 
-def test_top_lives_until_it_is_interrupted(services_env: dict[str, str]) -> None:
-    """It looks again and again, and Ctrl-C is its ordinary end."""
+@pytest.mark.parametrize("number", SIGNALS)
+def test_top_lives_until_it_is_interrupted(services_env: dict[str, str], number: signal.Signals) -> None:
+    """It looks again and again, and Ctrl-C is its ordinary end; whoever ends it otherwise gets the screen back too."""
     terminal = Terminal(["top", "--interval", "0.1"], services_env)
     terminal.wait_for("hosts 1/2 connected")
     first = terminal.written.count("connected")
     with terminal._news:
         assert terminal._news.wait_for(lambda: terminal.written.count("connected") > first + 1, WITHIN_S)
-    terminal.process.send_signal(signal.SIGINT)
+    terminal.process.send_signal(number)
     assert terminal.end() == 0
     assert "Traceback" not in terminal.written
     assert "\x1b[?1049l" in terminal.written, "the screen is given back"
