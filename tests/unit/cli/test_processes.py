@@ -30,7 +30,8 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> subprocess.Complete
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [(("hosts",), 0), (("moves", "cancel", "m-0"), 1), (("hosts", "--nonsense"), 2), (("policy", "set", "x"), 2),
-     (("hosts", "--scheduler", "127.0.0.1:1"), 3), (("status", "--socket", "/none"), 3), (("explain", "nobody"), 4)],
+     (("hosts", "--scheduler", "127.0.0.1:1"), 3), (("status", "--socket", "/none"), 3), (("explain", "nobody"), 4),
+     (("status", "--socket", f"/{107 * 'n'}"), 3)],
 )  # fmt: skip
 def test_exit_codes(services_env: dict[str, str], arguments: tuple[str, ...], code: int) -> None:
     """As documented, and without a traceback."""
