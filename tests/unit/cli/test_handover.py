@@ -218,7 +218,7 @@ def test_cpus_that_somebody_else_wrote_meanwhile_stay() -> None:
 
     files = FakeFiles({"/a": nodes(0)}, held_cpus={"/a": present.cpus})
     handed = run(plan, files, meanwhile)
-    assert (handed.state, files.held_cpus["/a"]) == (State.HALFWAY, {CpuId(1)})
+    assert (handed.state, files.held_cpus["/a"]) == (State.HALFWAY, frozenset({CpuId(1)}))
     assert "somebody else wrote 1 to the CPUs of /a" in handed.words
 
 
