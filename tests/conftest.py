@@ -15,6 +15,9 @@ settings.load_profile("numaplace")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A run in the background is deaf to Ctrl-C, and so would be all that it starts, which tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    # The same of nohup; the run itself stays deaf.
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from numaplace.cli import output, units
-from numaplace.cli.connect import agent_to_ask
+from numaplace.cli.connect import agent_to_ask, failures_as_exits
 from numaplace.kernel.vmstat import MigrationCounters
 from numaplace.model.ids import MoveId
 from numaplace.model.move import MoveOrder, MoveOutcome
@@ -143,7 +143,7 @@ def watching(socket: Path | None) -> Iterator[Watcher | None]:
         return
     from numaplace.client import AgentClient  # noqa: PLC0415 - only now is gRPC worth its 0.1 s
 
-    with AgentClient(found) as client:
+    with failures_as_exits(), AgentClient(found) as client:
         watcher = Watcher(client)
         watcher.start()
         yield watcher

@@ -16,7 +16,7 @@ from numaplace.kernel.procfs import ProcessId, is_alive
 from numaplace.kernel.sysfs import read_node_sets, read_online_cpus
 from numaplace.model.cpuset import format_id_list
 from numaplace.model.handover import Attach, Cpuset, Write, WriteCpus, WriteMems
-from numaplace.model.ids import Nodes
+from numaplace.model.ids import Cpus, Nodes
 
 
 class CpusetFiles:
@@ -79,6 +79,10 @@ class CpusetFiles:
     def mems(self, path: str) -> Nodes:
         """What was written as the nodes of one."""
         return cpusets.read_mems(self._cgroup(path))
+
+    def cpus(self, path: str) -> Cpus:
+        """What was written as the CPUs of one."""
+        return cpusets.read_cpus(self._cgroup(path))
 
     def write(self, write: Write) -> None:
         """Write, and see how long it takes."""

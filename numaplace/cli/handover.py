@@ -19,8 +19,8 @@ from numaplace.cli.moving import Lost, Moved
 from numaplace.kernel.errors import KernelCallError, KernelFormatError
 from numaplace.model.cpuset import format_id_list
 from numaplace.model.hand import Transfer
-from numaplace.model.handover import Handover, Step, Write, WriteMems
-from numaplace.model.ids import Nodes
+from numaplace.model.handover import Attach, Handover, Step, Write, WriteMems
+from numaplace.model.ids import Cpus, Nodes
 from numaplace.model.move import LeftReason, MoveOutcome, MoveState
 from numaplace.model.policy import MIB
 
@@ -44,6 +44,10 @@ class Files(Protocol):
 
     def mems(self, path: str) -> Nodes:
         """Read what was written as a cpuset's nodes; raises KernelCallError, KernelFormatError."""
+        ...
+
+    def cpus(self, path: str) -> Cpus:
+        """Read what was written as a cpuset's CPUs; raises KernelCallError, KernelFormatError."""
         ...
 
     def write(self, write: Write) -> None:
@@ -174,13 +178,17 @@ class _Run:
 
     def _changed(self, write: Write) -> str:
         """What somebody else has written meanwhile, in words; empty if nothing."""
-        if not isinstance(write, WriteMems) or write.finds is None:
+        if isinstance(write, Attach) or write.finds is None:
             return ""
-        found = self.files.mems(write.path)
+        found, what = (
+            (self.files.mems(write.path), "nodes")
+            if isinstance(write, WriteMems)
+            else (self.files.cpus(write.path), "CPUs")
+        )
         if found == write.finds:
             return ""
         wrote = format_id_list(found) or "nothing"
-        return f"somebody else wrote {wrote} to the nodes of {write.path} meanwhile; that stays"
+        return f"somebody else wrote {wrote} to the {what} of {write.path} meanwhile; that stays"
 
 
 def why_not_to_narrow(outcome: MoveOutcome) -> str:

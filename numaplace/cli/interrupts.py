@@ -55,9 +55,19 @@ class Interrupts:
 def counted() -> Iterator[Interrupts]:
     """Count interrupts in this block instead of dying of them."""
     interrupts = Interrupts()
-    before = {number: signal.signal(number, interrupts.interrupt) for number in SIGNALS}
-    try:
+    with handled(interrupts.interrupt):
         yield interrupts
+
+
+@contextmanager
+def handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have interrupts handled so in this block. One that is ignored stays so: nohup, and a shell's background."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    heard = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]
+    for number in heard:
+        signal.signal(number, handler)
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in heard:
+            signal.signal(number, before[number])

@@ -20,5 +20,5 @@ def refusals_as_exits() -> Iterator[None]:
 def refusal_words(error: KernelCallError | KernelFormatError) -> str:
     """What was refused, and what helps where something does."""
     if isinstance(error, Denied):
-        return f"{error.strerror}; run it as root, or own the cgroup"
+        return f"{error.strerror}; run it as root, or as its owner"
     return str(error.strerror if isinstance(error, KernelCallError) else error)

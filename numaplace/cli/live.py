@@ -8,11 +8,13 @@ in its ordinary place.
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from numaplace.cli import output
+from numaplace.cli.interrupts import handled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -35,11 +37,19 @@ def show_live(
     *,
     record: Callable[[Look], object] | None = None,
 ) -> None:
-    """Show each look as it is made; with ``record``, what it gives as a line of JSON instead. Ctrl-C ends it."""
+    """Show each look as it is made; with ``record``, what it gives as a line of JSON instead. Ctrl-C ends it.
+
+    So do SIGTERM and SIGHUP, which would else leave a terminal with the wrong screen.
+    """
     try:
-        _show(iter(looks), picture, record)
+        with handled(_interrupt):
+            _show(iter(looks), picture, record)
     except KeyboardInterrupt:
         return  # this is how a live view ends
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _show(

@@ -6,7 +6,6 @@ standard error.
 
 import contextlib
 import json
-import signal
 import sys
 from collections.abc import Iterable, Iterator
 from enum import Enum
@@ -23,6 +22,7 @@ from rich.text import Text
 from numaplace.cli import exits, output, units
 from numaplace.cli.bars import fill
 from numaplace.cli.examples import examples
+from numaplace.cli.interrupts import handled
 from numaplace.kernel.errors import Denied, KernelCallError, KernelFormatError, ProcessGone
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def profile(
         to_write = _opened(to, files)
         _say(f"profiling pid {pid} ({target.command}) for {units.duration(seconds)} by {chosen.method.name}:")
         _say(f"  {chosen.reason}")
-        with _terminated_as_interrupted(), _progress(seconds) as progress:
+        with _interrupted_once(), _progress(seconds) as progress:
             usage = chosen.method.run(target, seconds, progress)
         _report(usage)
         _write(to_write, chosen, target, usage, log_format)
@@ -150,18 +150,22 @@ def _failures_as_exits(pid: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends the watching as Ctrl-C does: what was set up in the kernel must be put back."""
+def _interrupted_once() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the watching as Ctrl-C does, and no second one breaks off what the first began.
+
+    What was set up in the kernel must be put back: nobody else would.
+    """
+    asked = False
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
         del number, frame
-        raise KeyboardInterrupt
+        if not asked:
+            asked = True
+            raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
+    with handled(interrupt):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

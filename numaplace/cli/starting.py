@@ -47,6 +47,8 @@ def become(command: list[str]) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)
     try:
         os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
+    except ValueError as error:  # Python's own word for a program without a name
+        raise exits.Failure(exits.NO_PROGRAM, "'': there is no such program") from error
     except FileNotFoundError as error:
         raise exits.Failure(exits.NO_PROGRAM, f"{command[0]}: there is no such program") from error
     except OSError as error:
@@ -66,9 +68,12 @@ def become_followed(binding: Binding, command: list[str], name: str, agent_socke
 def run_followed(binding: Binding, command: list[str], name: str) -> int:
     """Run the program as a child that a private agent follows; returns its exit code, 128 + n for a signal."""
     ours, theirs = socket.socketpair()
+    # Where whoever started us ignores it, nobody would be told of the child's end, and its code would be lost.
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if pid == 0:
         ours.close()
+        signal.signal(signal.SIGCHLD, before)
         _in_child(lambda: _start_when_told(binding, command, theirs))
     theirs.close()
     # From here on, for a thread of gRPC's that does not block a signal would be given it, and end us all.
@@ -95,7 +100,7 @@ def _follow(pid: int, name: str, child: socket.socket) -> int:
 
 
 def _start_when_told(binding: Binding, command: list[str], parent: socket.socket) -> None:
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell has it for what runs in the background
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the program is there, an interrupt just ends it
     binding.apply()
     parent.send(b"1")

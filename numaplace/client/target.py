@@ -4,13 +4,14 @@ Plaintext is for this machine only (loopback, Unix sockets), unless a caller ins
 """
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
-from numaplace.client.errors import InvalidRequest
+from numaplace.client.errors import InvalidRequest, Unavailable
 from numaplace.model.address import is_loopback_host
 
 SCHEDULER_ADDRESS = "127.0.0.1:7700"
@@ -18,6 +19,8 @@ SCHEDULER_ADDRESS = "127.0.0.1:7700"
 AGENT_SOCKET = Path("/run/numaplace/agent.sock")
 """Where an agent listens unless told otherwise."""
 MESSAGE_BYTES_MAX = 64 << 20
+SOCKET_PATH_BYTES_MAX = 107
+"""unix(7): sun_path, and the byte that ends it."""
 
 _RETRIES = {
     "methodConfig": [
@@ -112,6 +115,8 @@ def scheduler_target(address: str = SCHEDULER_ADDRESS, *, tls: Tls | None = None
 
 
 def agent_target(socket: Path = AGENT_SOCKET) -> Target:
-    """The agent of this host, on its Unix socket."""
-    advice = "is numaplace-agent running on this host? Another socket is named by --socket or NUMAPLACE_SOCKET"
+    """The agent of this host, on its Unix socket. Raises Unavailable for a path that no socket can have."""
+    if len(os.fsencode(socket.absolute())) > SOCKET_PATH_BYTES_MAX:
+        raise Unavailable(f"nobody can listen at {socket}: a socket's path has {SOCKET_PATH_BYTES_MAX} bytes at most")
+    advice = f"is numaplace-agent running on this host, with its socket at {socket}? --socket and NUMAPLACE_SOCKET name another"
     return Target(f"unix:{socket.absolute()}", advice)

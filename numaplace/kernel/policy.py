@@ -12,6 +12,8 @@ import enum
 from collections.abc import Collection
 
 BITS_PER_LONG = 8 * ctypes.sizeof(ctypes.c_ulong)
+NODE_MAX = 65_535
+"""Far above any kernel's (MAX_NUMNODES is 1024): a mask is as long as its highest id."""
 
 
 class PolicyMode(enum.IntEnum):
@@ -67,8 +69,15 @@ def split_mode(value: int) -> tuple[PolicyMode, ModeFlag]:
 
 
 def mask_longs(nodes: Collection[int]) -> int:
-    """Return how many unsigned longs hold these node ids, one at least."""
-    return max(nodes, default=0) // BITS_PER_LONG + 1
+    """Return how many unsigned longs hold these node ids, one at least.
+
+    Raises:
+        ValueError: an id is beyond those of any kernel.
+    """
+    last = max(nodes, default=0)
+    if last > NODE_MAX:
+        raise ValueError(f"no kernel has a node {last}")
+    return last // BITS_PER_LONG + 1
 
 
 def max_node(longs: int) -> int:

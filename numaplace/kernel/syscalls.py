@@ -91,6 +91,9 @@ def system_call(name: str, *arguments: object, pid: int | None = None) -> int:
         KernelCallError: the class that `errors.translate` has for its errno.
         UnsupportedArchitecture: the number of the call is not known on this machine.
     """
+    if pid is not None and pid != ctypes.c_int(pid).value:
+        # The kernel would read the lower half, and mean another process: 1 << 32 is the caller itself.
+        raise translate(name, errno.ESRCH, pid)
     number = getattr(native_numbers(), name)
     result: int = _libc().syscall(ctypes.c_long(number), *arguments)
     if result < 0:

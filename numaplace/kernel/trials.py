@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from numaplace.kernel import mempolicy, pagemap, pagemap_scan, syscalls
 from numaplace.kernel.errors import Denied, KernelCallError, Unsupported
 from numaplace.kernel.policy import ModeFlag, MoveFlag, PolicyMode
+from numaplace.kernel.soft_dirty import has_soft_dirty
 from numaplace.kernel.status import read_status
 
 _USER_MODE_ONLY = 1
@@ -125,8 +126,8 @@ def see_own_frame() -> None:
 
 
 def see_own_write() -> None:
-    """Look for the soft-dirty bit of a page that was just written. Raises Unsupported if it is not set."""
-    if not _own_entry() & pagemap.SOFT_DIRTY:
+    """Look for the soft-dirty bit of a page that was just written. Raises Unsupported without it, KernelCallError."""
+    if not has_soft_dirty():
         raise Unsupported("tracking writes by soft-dirty bits", errno.EOPNOTSUPP)
 
 

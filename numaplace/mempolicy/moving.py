@@ -105,6 +105,7 @@ def locate(addresses: Sequence[int], *, pid: int = 0) -> array[int]:
 
     Raises:
         ProcessGone: no such process. Denied: it is not ours to look at.
+        ValueError: what is given is no address, by its size.
         EventLoopBlocked: on an event loop's thread.
     """
     return _ask(pid, _addresses(addresses))
@@ -125,7 +126,7 @@ def move_pages(addresses: Sequence[int], nodes: int | Sequence[int], *, pid: int
     Raises:
         MoveStoppedError: a target is full or outside the process's cpuset; a part may have moved.
         ProcessGone, Denied: before anything moved.
-        ValueError: not one node, nor one for each address.
+        ValueError: not one node, nor one for each address; no address or no node, by its size.
         EventLoopBlocked: on an event loop's thread.
     """
     return _move(pid, _addresses(addresses), nodes, move_all=move_all)
@@ -167,7 +168,12 @@ def _addresses_of(pages: Range) -> array[int]:
 
 
 def _addresses(given: Sequence[int]) -> array[int]:
-    return given if isinstance(given, array) and given.typecode == "Q" else array("Q", given)
+    if isinstance(given, array) and given.typecode == "Q":
+        return given
+    try:
+        return array("Q", given)
+    except OverflowError as error:
+        raise ValueError("an address is a number from 0 to 2**64 - 1") from error
 
 
 def _ask(pid: int, addresses: array[int]) -> array[int]:
@@ -208,7 +214,10 @@ def _move(pid: int, addresses: array[int], nodes: int | Sequence[int], *, move_a
 
 
 def _wanted(nodes: int | Sequence[int], count: int) -> array[int]:
-    wanted = array("i", (nodes,)) * count if isinstance(nodes, int) else array("i", nodes)
+    try:
+        wanted = array("i", (nodes,)) * count if isinstance(nodes, int) else array("i", nodes)
+    except OverflowError as error:
+        raise ValueError(f"no kernel has so high a node: {nodes}") from error
     if len(wanted) != count:
         raise ValueError(f"{len(wanted)} nodes for {count} addresses")
     return wanted

@@ -100,7 +100,7 @@ def set_mempolicy_home_node(target: Placeable, node: int) -> Range:
     Raises:
         ValueError: no whole page in the buffer.
         Unsupported: before 5.17, or the buffer is under another mode.
-        OutsideCpuset: no such node. KernelCallError: EINVAL.
+        OutsideCpuset: no such node. KernelCallError: ENOENT, the buffer has no policy of its own; EINVAL.
     """
     with pinned(target) as found:
         whole = found.whole_pages()
@@ -127,6 +127,7 @@ def policy(mode: PolicyMode, nodes: Collection[int] = (), flags: ModeFlag = Mode
 _WORDS = {
     errno.EIO: "pages lie on other nodes and stay there, and strict is to be told of them",
     errno.EFAULT: "there is a hole in the range: nothing is mapped in a part of it",
+    errno.ENOENT: "the buffer has no policy of its own: bind it first, with BIND or PREFERRED_MANY",
     errno.EOPNOTSUPP: "the buffer is under neither BIND nor PREFERRED_MANY",
 }
 

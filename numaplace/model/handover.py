@@ -45,10 +45,11 @@ class WriteMems:
 
 @dataclass(frozen=True, slots=True)
 class WriteCpus:
-    """Write the CPUs of a cpuset, none for its parent's."""
+    """Write the CPUs of a cpuset, none for its parent's; ``finds`` as of nodes."""
 
     path: str
     cpus: Cpus
+    finds: Cpus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def plan_cpus(
     cpuset: Cpuset, cpus: Cpus, mems: Nodes | None, below: Iterable[Cpuset], topology: Topology
 ) -> Handover | Refusal:
     """Give a cpuset other CPUs, and with ``mems`` other nodes; the pages follow to the CPUs' home."""
-    write = Step(WriteCpus(cpuset.path, cpus), WriteCpus(cpuset.path, cpuset.cpus))
+    write = Step(WriteCpus(cpuset.path, cpus, cpuset.cpus), WriteCpus(cpuset.path, cpuset.cpus, cpus))
     nodes = Handover() if mems is None else plan_mems(cpuset, mems, below)
     if isinstance(nodes, Refusal):
         return nodes

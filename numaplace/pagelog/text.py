@@ -8,6 +8,8 @@ from typing import Final, Protocol
 _DIGITS_MAX = 20  # of a 64-bit number
 _WORDS_MAX = 60
 ADDRESS_MAX: Final = (1 << 64) - 1
+WEIGHT_MAX: Final = 1e100
+"""Far above any latency or count, and so far below what a float holds that no sum of weights becomes infinite."""
 
 
 class LogError(ValueError):
@@ -145,6 +147,6 @@ def weight(text: str, line: int) -> float:
 
 def checked_weight(found: float, line: int) -> float:
     """The weight, if it can be one; raises LogError."""
-    if not 0 <= found < float("inf"):
-        raise LogError(f"a weight is a number from 0 on, not {found}", line)
-    return found
+    if not 0 <= found <= WEIGHT_MAX:
+        raise LogError(f"a weight is a number from 0 to {WEIGHT_MAX:.0e}, not {shown(str(found))}", line)
+    return float(found)

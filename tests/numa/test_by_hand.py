@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from numaplace.cli.handover import NEXT_TO_NOTHING_BYTES
 from numaplace.cli.units import parse_size
 from numaplace.kernel import numa_maps
 from numaplace.model.cpuset import parse_nodes
@@ -139,7 +140,7 @@ def test_ctrl_c_ends_a_move_and_what_it_says_is_true(lab: Lab, name: str) -> Non
         said = re.match(r"cancelled: (\S+ \S+) moved", ended.stdout)
         assert said is not None, ended.stdout
         moved = on.bytes_at(N1) - before
-        assert 0 < moved < JOB_MB * MB // 2
+        assert 0 < moved < JOB_MB * MB
         assert abs(parse_size(said[1]) - moved) <= SLIGHT_BYTES
         assert "not-reached" in ended.stdout
         on.demand_unchanged()
@@ -177,11 +178,11 @@ def test_pages_follow_every_change_of_a_cpuset(lab: Lab, name: str) -> None:
 
 
 def demand_calm(told: dict[str, Any]) -> None:
-    """It was done, nearly all of it by us, and the kernel found next to nothing to move at any write."""
+    """It was done, and by us: when the nodes were narrowed the kernel found next to nothing to move."""
     assert told["handed"]["state"] == "done", told
     outcome = told["handed"]["moved"]["outcome"]
     assert outcome["moved_bytes"] >= JOB_MB * MB
-    assert told["write_ms_max"] < 1000 * outcome["seconds"], told
+    assert sum(outcome["left"].values()) <= NEXT_TO_NOTHING_BYTES, told
 
 
 @pytest.mark.parametrize("pages", ["base", "thp"])

@@ -8,8 +8,9 @@ from tempfile import TemporaryDirectory
 
 from numaplace.model.ids import NodeId
 from tests.bench.follow.cases import Mover
+from tests.bench.follow.directed import BenchError
 from tests.bench.follow.figures import typical
-from tests.bench.hand.arena import Arena, Turn
+from tests.bench.hand.arena import CODES, Arena, Turn
 from tests.bench.hand.bare import library
 from tests.bench.hand.cases import (
     ALONE,
@@ -102,7 +103,10 @@ def profiled(arena: Arena, case: Case, how: Effort) -> Values:
     job = arena.job("tests.jobs.halves", str(how.size_mb), "base", "0-1", "2-3")
     before = _remote(arena, job)
     profile = f"numaplace profile --pid {job.pid} --seconds {how.profile_s:g}"
-    arena.guest.run(["sh", "-c", f"{profile} | numaplace move --pid {job.pid} --pages -"], timeout_s=PIPED_WITHIN_S)
+    piped = ["sh", "-c", f"{profile} | numaplace move --pid {job.pid} --pages -"]
+    done = arena.guest.run(piped, timeout_s=PIPED_WITHIN_S, check=False)
+    if done.exit_code not in CODES:
+        raise BenchError(f"profile | move ended with {done.exit_code}: {done.stderr}")
     return {REMOTE: {OURS: _remote(arena, job) / before}}
 
 

@@ -9,11 +9,21 @@ import pytest
 from numaplace.cli.handover import NEXT_TO_NOTHING_BYTES, Commands, Handed, State, hand_over
 from numaplace.cli.interrupts import Interrupts
 from numaplace.cli.moving import Lost, Moved
-from numaplace.client import NotAllowed
+from numaplace.client import NotAllowed, NotNow
 from numaplace.kernel.errors import Denied, KernelCallError
 from numaplace.model.hand import Transfer
-from numaplace.model.handover import Attach, Cpuset, Handover, Write, WriteCpus, WriteMems, plan_attach, plan_mems
-from numaplace.model.ids import MoveId, Nodes, TaskId
+from numaplace.model.handover import (
+    Attach,
+    Cpuset,
+    Handover,
+    Write,
+    WriteCpus,
+    WriteMems,
+    plan_attach,
+    plan_cpus,
+    plan_mems,
+)
+from numaplace.model.ids import CpuId, Cpus, MoveId, Nodes, TaskId
 from numaplace.model.move import LeftReason, MoveOutcome, MoveState
 from tests.fakes import samples
 from tests.fakes.samples import nodes
@@ -30,10 +40,15 @@ class FakeFiles:
     fails: dict[int, KernelCallError] = field(default_factory=dict)
     written: list[Write] = field(default_factory=list)
     attempts: int = 0
+    held_cpus: dict[str, Cpus] = field(default_factory=dict)
 
     def mems(self, path: str) -> Nodes:
         """What was written."""
         return self.held[path]
+
+    def cpus(self, path: str) -> Cpus:
+        """The same of CPUs."""
+        return self.held_cpus[path]
 
     def write(self, write: Write) -> None:
         """Keep it."""
@@ -43,6 +58,8 @@ class FakeFiles:
         self.written.append(write)
         if isinstance(write, WriteMems):
             self.held[write.path] = write.mems
+        if isinstance(write, WriteCpus):
+            self.held_cpus[write.path] = write.cpus
 
     def as_shell(self, write: Write) -> str:
         """Short words for it."""
@@ -183,6 +200,26 @@ def test_what_somebody_else_wrote_meanwhile_stays() -> None:
     handed = run(plan_of_mems(), files, meanwhile)
     assert (handed.state, files.held["/a"]) == (State.HALFWAY, nodes(0))
     assert "somebody else wrote 0 to the nodes of /a" in handed.words
+
+
+def test_cpus_that_somebody_else_wrote_meanwhile_stay() -> None:
+    """As a kubelet does: neither overwritten nor put back."""
+    present = cpuset("/a", nodes(0))
+    elsewhere = frozenset(samples.HOST.by_id[samples.N1].cpus)
+    plan = plan_cpus(present, elsewhere, nodes(1), (), samples.HOST)
+    assert isinstance(plan, Handover)
+    files = FakeFiles({"/a": nodes(0)}, held_cpus={"/a": elsewhere})
+    handed = run(plan, files, lambda _: pytest.fail("no page may move"))
+    assert (handed.state, files.held["/a"]) == (State.UNDONE, nodes(0))
+
+    def meanwhile(_: Transfer) -> Moved:
+        files.held_cpus["/a"] = frozenset({CpuId(1)})
+        raise NotNow("busy")
+
+    files = FakeFiles({"/a": nodes(0)}, held_cpus={"/a": present.cpus})
+    handed = run(plan, files, meanwhile)
+    assert (handed.state, files.held_cpus["/a"]) == (State.HALFWAY, frozenset({CpuId(1)}))
+    assert "somebody else wrote 1 to the CPUs of /a" in handed.words
 
 
 def test_an_interrupt_before_the_move_puts_all_back() -> None:

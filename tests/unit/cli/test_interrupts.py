@@ -20,6 +20,19 @@ def test_a_signal_is_counted_and_breaks_nothing_off(number: signal.Signals) -> N
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+def test_what_is_ignored_stays_so(number: signal.Signals) -> None:
+    """A move under nohup goes on when its terminal closes."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with counted() as interrupts:
+            os.kill(os.getpid(), number)
+            assert not interrupts.asked
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
 def test_the_first_asks_for_the_end_and_the_second_leaves() -> None:
     """The asking is done in another thread: the one that was interrupted may hold what it needs."""
     interrupts = Interrupts()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from numaplace.cli.interrupts import SIGNALS
 from tests.fakes import samples, services
 
 COMMAND = (sys.executable, "-m", "numaplace.cli")
@@ -29,7 +30,8 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> subprocess.Complete
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [(("hosts",), 0), (("moves", "cancel", "m-0"), 1), (("hosts", "--nonsense"), 2), (("policy", "set", "x"), 2),
-     (("hosts", "--scheduler", "127.0.0.1:1"), 3), (("status", "--socket", "/none"), 3), (("explain", "nobody"), 4)],
+     (("hosts", "--scheduler", "127.0.0.1:1"), 3), (("status", "--socket", "/none"), 3), (("explain", "nobody"), 4),
+     (("status", "--socket", f"/{107 * 'n'}"), 3)],
 )  # fmt: skip
 def test_exit_codes(services_env: dict[str, str], arguments: tuple[str, ...], code: int) -> None:
     """As documented, and without a traceback."""
@@ -50,6 +52,58 @@ def test_a_reader_that_leaves_early(services_env: dict[str, str]) -> None:
         process.stdout.close()
         assert b"Traceback" not in process.stderr.read()
         assert process.wait(WITHIN_S) in {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("counters", 0),
+        ("show {me} --json", 0),
+        ("show 4194303", 4),
+        ("run -- true", 0),
+        ("move --pid {me} --pages -", 2),
+    ],
+)
+def test_streams_that_are_closed(arguments: str, code: int) -> None:
+    """Whoever closes one wants nothing of it: the exit code is the same, and there is no traceback."""
+    words = arguments.format(me=os.getpid()).split()
+    for closing in ("<&- >&-", "<&- 2>&-"):
+        ended = subprocess.run(
+            ["/bin/sh", "-c", f'exec "$@" {closing}', "sh", *COMMAND, *words],
+            capture_output=True, text=True, timeout=WITHIN_S, check=False,
+        )  # fmt: skip
+        assert ended.returncode == code, ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("arguments", [["counters"], ["show", str(os.getpid())], ["show", str(os.getpid()), "--json"]])
+def test_an_answer_that_cannot_be_written_is_a_failure(arguments: list[str]) -> None:
+    """A full disk is told in one line."""
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=WITHIN_S, check=False
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == "numaplace: the answer could not be written: No space left on device\n"
+
+
+def test_an_interrupt_before_anything_began() -> None:
+    """Ctrl-C while the command still loads what it needs: its code, and no traceback."""
+    code = (
+        "import signal, sys\n"
+        "import numaplace.cli\n"
+        "class Loading:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == sys.argv[1]:\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Loading())\n"
+        "numaplace.cli.main(['show', '1', '--watch'])\n"
+    )
+    for module in ("numaplace.look.looking", "numaplace.cli.app", "numaplace.cli.show"):
+        ended = subprocess.run(
+            [sys.executable, "-c", code, module], capture_output=True, text=True, timeout=WITHIN_S, check=False
+        )
+        assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", ""), module
 
 
 class Terminal:
@@ -94,14 +148,15 @@ class Terminal:
         return code
 
 
-def test_top_lives_until_it_is_interrupted(services_env: dict[str, str]) -> None:
-    """It looks again and again, and Ctrl-C is its ordinary end."""
+@pytest.mark.parametrize("number", SIGNALS)
+def test_top_lives_until_it_is_interrupted(services_env: dict[str, str], number: signal.Signals) -> None:
+    """It looks again and again, and Ctrl-C is its ordinary end; whoever ends it otherwise gets the screen back too."""
     terminal = Terminal(["top", "--interval", "0.1"], services_env)
     terminal.wait_for("hosts 1/2 connected")
     first = terminal.written.count("connected")
     with terminal._news:
         assert terminal._news.wait_for(lambda: terminal.written.count("connected") > first + 1, WITHIN_S)
-    terminal.process.send_signal(signal.SIGINT)
+    terminal.process.send_signal(number)
     assert terminal.end() == 0
     assert "Traceback" not in terminal.written
     assert "\x1b[?1049l" in terminal.written, "the screen is given back"

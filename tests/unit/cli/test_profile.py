@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from numaplace.pagelog import Place, read_log
 from numaplace.profile import choose
 from numaplace.profile.method import Progress, Usage
 from numaplace.profile.target import Target
+from numaplace.profile.tracing import ending_early
 from tests.unit.cli.conftest import Run
 
 ME = str(os.getpid())
@@ -77,6 +79,61 @@ def test_the_log_is_json_in_a_file(monkeypatch: pytest.MonkeyPatch, run: Run, tm
     assert others[0] == {"address": "0x7f0000000000", "node": 0, "weight": 3.0}
     with file.open("rb") as stream:
         assert read_log(stream, PLACE).records == 2
+
+
+class InterruptedMethod(ToldMethod):
+    """A method that is interrupted, and interrupted again while it puts back what it has set up."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(Usage(dict(SEEN.votes)))
+        self._number = number
+        self.put_back = 0
+
+    def run(self, target: Target, seconds: float, progress: Progress) -> Usage:
+        """Watch for ever."""
+        usage = super().run(target, seconds, progress)
+        with ending_early(usage, target.pid):
+            try:
+                while True:
+                    signal.raise_signal(self._number)
+            finally:
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(self._number)
+                self.put_back += 1
+        return usage
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_ends_the_watching_once(monkeypatch: pytest.MonkeyPatch, run: Run, number: signal.Signals) -> None:
+    """Whichever it is, what is set up is put back undisturbed by more of them, and the log has what was seen."""
+    method = InterruptedMethod(number)
+    told(monkeypatch, method)
+    before = signal.getsignal(number)
+    ended = run("profile", "--pid", ME, "--method", "told")
+    assert (ended.code, method.put_back) == (0, 1)
+    assert "ended early: interrupted" in ended.err
+    assert len(ended.out.splitlines()) == 4
+    assert signal.getsignal(number) is before
+
+
+def test_an_ignored_hangup_is_no_interrupt(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    """Under nohup the watching goes on when its terminal closes."""
+
+    class HungUp(ToldMethod):
+        """It is hung up on in the middle."""
+
+        def run(self, target: Target, seconds: float, progress: Progress) -> Usage:
+            """Watch, whatever comes."""
+            signal.raise_signal(signal.SIGHUP)
+            return super().run(target, seconds, progress)
+
+    told(monkeypatch, HungUp(Usage(dict(SEEN.votes))))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        ended = run("profile", "--pid", ME, "--method", "told")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (ended.code, "ended early" in ended.err) == (0, False)
 
 
 @pytest.mark.parametrize(

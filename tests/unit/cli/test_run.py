@@ -96,7 +96,7 @@ def test_exit_code_and_signal_are_the_programs_own() -> None:
 def test_a_program_that_cannot_be_run(tmp_path: Path) -> None:
     """127 if there is none, 126 if it may not be executed: one line each."""
     (tmp_path / "text").write_text("no program")
-    for program, code in (("no-such-program", 127), (str(tmp_path / "text"), 126), (str(tmp_path), 126)):
+    for program, code in (("no-such-program", 127), ("", 127), (str(tmp_path / "text"), 126), (str(tmp_path), 126)):
         ended = ran([program])
         assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (code, "", 1)
         assert program in ended.stderr
@@ -182,6 +182,21 @@ WAITS_FOR = (
     " print(signal.sigwait({int(sys.argv[1])}).name, flush=True); sys.exit(9)"
 )
 """Says that it is up, then the signal that it gets."""
+
+
+@pytest.mark.parametrize("command", [RUN, FOLLOW])
+def test_what_the_caller_ignores_the_program_ignores(command: Sequence[str]) -> None:
+    """A shell does so with SIGINT for what runs in the background. Without SIGCHLD the exit code comes all the same."""
+    ignoring = (
+        "import os, signal, sys; [signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGCHLD)];"
+        " os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    script = (
+        "import signal, sys; print([number.name for number in (signal.SIGINT, signal.SIGCHLD)"
+        " if signal.getsignal(number) is signal.SIG_IGN]); sys.exit(7)"
+    )
+    ended = ran(["python3", "-S", "-c", script], [sys.executable, "-c", ignoring, *command])
+    assert (ended.stdout, ended.returncode) == ("['SIGINT', 'SIGCHLD']\n", 7)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])

@@ -183,11 +183,20 @@ def test_migrate_without_a_usable_target_is_the_kernels_einval() -> None:
     assert caught.value.errno == errno.EINVAL
 
 
-@pytest.mark.parametrize(("sources", "targets"), [(set(), {0}), ({0}, set()), ({-1}, {0})])
+@pytest.mark.parametrize(("sources", "targets"), [(set(), {0}), ({0}, set()), ({-1}, {0}), ({0}, {1 << 40})])
 def test_migrate_refuses_sets_that_mean_nothing(sources: set[int], targets: set[int]) -> None:
-    """An empty set or a negative id never reaches the kernel."""
+    """An empty set, a negative id, or one that would need a mask of gigabytes never reaches the kernel."""
     with pytest.raises(ValueError, match="node"):
         syscalls.migrate_pages(0, sources, targets)
+
+
+@pytest.mark.parametrize("pid", [1 << 32, (1 << 32) + os.getpid(), -(1 << 40)])
+def test_a_pid_that_is_wider_than_the_kernels_is_nobodys(pid: int) -> None:
+    """Cut to 32 bits it would be this process, or another."""
+    with pytest.raises(ProcessGone):
+        syscalls.move_pages(pid, addresses([0]), None, ints([0]))
+    with pytest.raises(ProcessGone):
+        syscalls.migrate_pages(pid, {0}, {0})
 
 
 def test_process_that_is_gone_is_said_to_be_gone(gone: int) -> None:

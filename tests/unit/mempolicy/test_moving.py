@@ -57,6 +57,11 @@ def test_a_process_that_is_gone_and_a_node_that_is_not_there_are_told() -> None:
     with pytest.raises(MoveStoppedError, match=f"there is no node {nowhere} with memory; 0 pages moved") as stopped:
         mempolicy.move_buffer(area, nowhere)
     assert stopped.value.moved == Moved(0, 0, {})
+    for refused in ([-1], [1 << 64]):
+        with pytest.raises(ValueError, match="an address is"):
+            mempolicy.move_pages(refused, HERE)
+    with pytest.raises(ValueError, match="so high a node"):
+        mempolicy.move_buffer(area, 1 << 40)
     with pytest.raises(ValueError, match="2 nodes for 1 addresses"):
         mempolicy.move_pages([PAGE], [0, 0])
 

@@ -1,5 +1,6 @@
 """Policies of threads, buffers and blocks, on this host's own kernel: one node is enough to set and ask them."""
 
+import mmap
 import threading
 
 import numpy as np
@@ -129,6 +130,8 @@ def test_a_home_node_is_for_bound_memory_only() -> None:
     assert mempolicy.set_mempolicy_home_node(bound, HERE).length_bytes == 1 << 16
     with pytest.raises(mempolicy.Unsupported, match="neither BIND nor PREFERRED_MANY"):
         mempolicy.set_mempolicy_home_node(mempolicy.alloc_interleaved(1 << 16, {HERE}), HERE)
+    with pytest.raises(mempolicy.KernelCallError, match="no policy of its own"):
+        mempolicy.set_mempolicy_home_node(mmap.mmap(-1, 1 << 16, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), HERE)
 
 
 def test_allocations_are_zeroed_bound_and_as_long_as_asked() -> None:

@@ -125,7 +125,7 @@ def test_pages_follow_cpus_to_their_home() -> None:
     """CPUs are written first, since the kernel moves nothing then; relative position is kept."""
     both = cpuset("/a", [0, 1, 2, 3], [0, 2])
     plan = planned(plan_cpus(both, cpus(4, 6), None, (), HOST))
-    assert plan.before == (Step(WriteCpus("/a", cpus(4, 6)), WriteCpus("/a", cpus(0, 2))),)
+    assert plan.before == (Step(WriteCpus("/a", cpus(4, 6), cpus(0, 2)), WriteCpus("/a", cpus(0, 2), cpus(4, 6))),)
     assert (plan.move, plan.after, plan.remarks) == (Transfer(nodes(0, 1), nodes(2, 3)), (), ())
     spread = planned(plan_cpus(both, cpus(4), None, (), HOST))
     assert spread.move == Transfer(ALL, nodes(2))
