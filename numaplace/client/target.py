@@ -118,5 +118,8 @@ def agent_target(socket: Path = AGENT_SOCKET) -> Target:
     """The agent of this host, on its Unix socket. Raises Unavailable for a path that no socket can have."""
     if len(os.fsencode(socket.absolute())) > SOCKET_PATH_BYTES_MAX:
         raise Unavailable(f"nobody can listen at {socket}: a socket's path has {SOCKET_PATH_BYTES_MAX} bytes at most")
-    advice = f"is numaplace-agent running on this host, with its socket at {socket}? --socket and NUMAPLACE_SOCKET name another"
+    advice = (
+        f"is numaplace-agent running on this host, with its socket at {socket}?"
+        " --socket or NUMAPLACE_SOCKET name another"
+    )
     return Target(f"unix:{socket.absolute()}", advice)
