@@ -8,7 +8,7 @@ measurement finds more away from home than is explained, so much had not vanishe
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 from node_agent.core.batches import Verdict
 from numaplace.model.cpuset import format_id_list
@@ -76,6 +76,10 @@ class Ledger:
         self._before = _Before(sum(self.left.values()), self.moved_bytes, self.vanished_bytes)
         self._vanished_bytes = 0
         self.left.clear()
+
+    def meet_again(self) -> None:
+        """What vanished before this pass is looked for once more in it: only what is said of it now counts."""
+        self._before = replace(self._before, vanished_bytes=0)
 
     @property
     def vanished_in_pass(self) -> int:

@@ -59,6 +59,7 @@ class PickedQuest:
         """The picked pages that are not in place, hottest first."""
         for view in views:
             look = self._look(view)
+            ledger.meet_again()
             ledger.leave(LeftReason.VANISHED, look.absent_bytes)
             ledger.leave(LeftReason.ZERO_PAGE, look.zero_bytes)
             ledger.leave(LeftReason.UNMOVABLE_MAPPING, look.unmovable_bytes)

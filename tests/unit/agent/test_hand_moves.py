@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -207,6 +208,36 @@ def test_the_whole_process_call_is_chosen_for_a_transfer_as_for_a_follow_move() 
     assert not host.calls
     assert by_node(host, process) == {1: 3000, 2: 2000, 3: 500}
     assert foretold.stall_ms == pytest.approx(1000 * 3000 * BASE / (100 * MIB))
+
+
+@pytest.mark.parametrize("asked_max", [0, 1, 2, 5, 9, 20])
+@pytest.mark.parametrize("seed", range(4))
+def test_every_picked_page_has_one_answer_wherever_the_move_ends(seed: int, asked_max: int) -> None:
+    """Moved, or left for one reason: also where some vanished, some were busy, and a later pass was cut short."""
+    random = Random(seed)  # noqa: S311 - the same scenes each time
+    count = random.randrange(1000, 2000)
+    host = host_of(3)
+    process = host.start()
+    layout = [random.choice([0, 1, 2, UNTOUCHED, ZERO]) if random.random() < 0.3 else 0 for _ in range(count)]
+    region = host.map(process, layout)
+    for number in region.folios[region.folios >= 0].tolist():
+        host.folios.busy[number] = random.choice([0] * 20 + [1, 2, 3])
+        host.folios.pinned[number] = random.random() < 0.02
+    targets = [NodeId(random.choice([1, 2])) for _ in layout]
+    order = random.sample(range(count), count)
+    what = PickedPages(tuple(region.region.start + BASE * at for at in order), tuple(targets[at] for at in order))
+    control = Control()
+    asked: list[None] = []
+
+    def tired() -> str | None:
+        asked.append(None)
+        return "cancelled" if 0 < asked_max <= len(asked) else None
+
+    control.cancel_when = tired
+    state, moved, left = ended(move_by_hand(host, [process], what, control=control))
+    assert moved + sum(left.values()) == sum(at != target for at, target in zip(layout, targets, strict=True))
+    assert left.get(LeftReason.VANISHED, 0) <= layout.count(UNTOUCHED)
+    assert (state is MoveState.CANCELLED) or LeftReason.NOT_REACHED not in left
 
 
 def test_how_large_a_process_was_once_is_no_reason_for_a_stall() -> None:
