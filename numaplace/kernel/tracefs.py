@@ -154,6 +154,8 @@ class TraceInstance:
     def only_threads(self, tids: Iterable[int]) -> None:
         """Let only events of these threads into the buffer, and of those that they will start.
 
+        While the kernel puts one list in place of another there is none: do not record meanwhile.
+
         Raises:
             NoSuchFile: this kernel cannot.
             ProcessGone: none of them is there any more.

@@ -107,9 +107,10 @@ class Faults:
 def _measure_fault(trace: TraceInstance) -> float:
     """How many seconds a traced write fault takes: by pages of our own, written before and after clearing their bits.
 
-    Leaves the trace empty and not recording.
+    Takes the trace empty and not recording, and leaves it so.
     """
     trace.only_threads([threading.get_native_id()])
+    trace.record(on=True)
     with mmap.mmap(-1, _TRIAL_PAGES * PAGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as pages:
         _write_each(pages)
         plain_s = _write_each(pages)
@@ -162,6 +163,7 @@ class FaultMethod:
         faults = Faults(node_of_cpu)
         usage = Usage(faults.votes)
         with ending_early(usage, target.pid), instance(len(node_of_cpu)) as trace:
+            trace.record(on=False)  # until it is said whose faults are wanted
             trace.enable(USER_FAULT)
             trace.enable(KERNEL_FAULT)
             if self._rounds:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from numaplace.kernel.procfs import ProcessId
 from numaplace.model.ids import CpuId, NodeId, Nodes
 from numaplace.model.topology import Node, Topology
 from numaplace.profile import choose
-from numaplace.profile.faults import COST_SHARE, FAULT_S, ROUND_S_MIN, Faults, Rounds
+from numaplace.profile.faults import COST_SHARE, FAULT_S, ROUND_S_MIN, FaultMethod, Faults, Rounds
 from numaplace.profile.method import Progress, Usage
 from numaplace.profile.one_home import OneHome, Regions, spread
 from numaplace.profile.resident import _common, present_pages, written_pages
@@ -53,6 +54,47 @@ def test_each_fault_is_a_vote_for_the_node_of_its_cpu() -> None:
         "12 faults came too fast to be read",
         "1 lines of the trace were not understood",
     ]
+
+
+class BusyTrace:
+    """A trace on a host where somebody faults at each step: it records from its start, and whomever it was not told."""
+
+    def __init__(self) -> None:
+        self._recording, self._threads = True, frozenset[int]()
+        self._lines: list[bytes] = []
+
+    def _somebody_faults(self) -> None:
+        if self._recording:
+            own = bool(self._threads)
+            self._lines.append(fault(0, PAGE_BYTES if own else 9 * PAGE_BYTES))
+
+    def enable(self, event: str) -> None:
+        """From now on."""
+        assert event
+        self._somebody_faults()
+
+    def only_threads(self, tids: list[int]) -> None:
+        """The list before goes first."""
+        self._threads = frozenset()
+        self._somebody_faults()
+        self._threads = frozenset(tids)
+
+    def record(self, *, on: bool) -> None:
+        """Or not."""
+        self._recording = on
+        self._somebody_faults()
+
+    def read_lines(self) -> list[bytes]:
+        """All of them."""
+        lines, self._lines = self._lines, []
+        return lines
+
+
+def test_only_the_process_votes_even_while_its_trace_is_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the host faults before the kernel knows whose faults are wanted is not taken for the process's."""
+    monkeypatch.setattr("numaplace.profile.faults.instance", lambda _cpus: nullcontext(BusyTrace()))
+    usage = FaultMethod(rounds=False).run(target(BOTH), 0.0, lambda _part, _words: None)
+    assert usage.votes == {(PAGE_BYTES, NodeId(0)): 1.0}
 
 
 @given(
