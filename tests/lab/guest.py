@@ -30,6 +30,8 @@ from tests.lab.process import (
 HOST_ADDRESS = "10.0.2.2"
 """The host's loopback, as guests see it."""
 _POWER_OFF_S = 5.0
+ANSWER_S = 60.0
+"""Longer than the smallest command takes in a guest that has hardly a CPU left of a busy machine."""
 
 
 class GuestDiedError(GuestError):
@@ -148,6 +150,13 @@ class Guest:
     def fault(self) -> Fault | None:
         """The first fault on its console, also of a guest that lives on."""
         return first_fault(self.console())
+
+    def answers(self, within_s: float = ANSWER_S) -> bool:
+        """Whether it still carries out a command: one whose CPUs all wait for each other lives on and does not."""
+        try:
+            return self.run(["true"], timeout_s=within_s, check=False).exit_code == 0
+        except GuestError:
+            return False
 
     def close(self) -> None:
         """Power it off; what it wrote is gone."""

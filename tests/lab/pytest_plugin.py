@@ -7,6 +7,8 @@ Rules it keeps:
   running test has asked for stay, so ask in each test, never once for a whole module.
 - A test that fails while the emulation oopsed one of its guests is run again, all its fixtures anew, a bounded number
   of times.
+- So is one that fails and leaves a guest that answers nobody any more: it was no verdict on the test, unless each run
+  ends so. The guest is not used again.
 - A guest whose kernel complained of a fault fails the test that used it, even if it lived on.
 - Where guests cannot run the tests marked `lab` are skipped with the reason; in CI (CI=true) they fail.
 """
@@ -32,6 +34,7 @@ GUESTS_MAX_VARIABLE = "NUMAPLACE_LAB_GUESTS_MAX"
 _GUESTS_MAX_LEAST = 3
 _MEMORY_SHARE = 0.6
 _pool_key = pytest.StashKey["Pool"]()
+_failed_key = pytest.StashKey[bool]()
 
 
 class KernelFaultError(Exception):
@@ -68,8 +71,11 @@ class Pool:
         self._use(guest)
         return guest
 
-    def end_test(self) -> None:
+    def end_test(self, *, failed: bool = False) -> None:
         """Look at each guest that the test used, close those that are its own or broken.
+
+        Args:
+            failed: The test did: then each guest must show that it is not to blame.
 
         Raises:
             KernelFaultError: One's kernel reported a fault of its own.
@@ -82,7 +88,10 @@ class Pool:
                 self._oops = f"guest {guest.name}: {fault.line}"
             elif fault is not None and guest.alive:
                 complaints.append(f"guest {guest.name}: {fault.line}\n{guest.console()}")
-            if fault is not None or guest not in self._shared.values():
+            hung = failed and fault is None and guest.alive and not guest.answers()
+            if hung:
+                self._oops = f"guest {guest.name}: it answers nobody"
+            if hung or fault is not None or guest not in self._shared.values():
                 self._shared = {name: other for name, other in self._shared.items() if other is not guest}
                 guest.close()
         if complaints:
@@ -142,7 +151,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """Guests of the NUMA lab, for a test marked `lab`."""
     pool = request.config.stash[_pool_key]
     yield Lab(pool)
-    pool.end_test()
+    pool.end_test(failed=request.node.stash.get(_failed_key, False))
 
 
 def unavailable() -> str | None:
@@ -185,7 +194,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Iterator[None]:  # pluggy passes the report through
-    """Note a failure that is an oops of the emulation, whichever guest it came from."""
+    """Note a failure, and whether it is an oops of the emulation, whichever guest it came from."""
+    item.stash[_failed_key] = item.stash.get(_failed_key, False) or call.excinfo is not None
     if call.excinfo is not None and isinstance(call.excinfo.value, EmulationOopsError):
         item.config.stash[_pool_key].note_oops(str(call.excinfo.value))
     return (yield)
@@ -199,6 +209,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     pool = item.config.stash[_pool_key]
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for attempt in range(1, TEST_ATTEMPTS + 1):
+        item.stash[_failed_key] = False
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
         oops = pool.take_oops()
         if oops is None or attempt == TEST_ATTEMPTS or not any(report.failed for report in reports):

@@ -20,14 +20,16 @@ LATER = {"pagemap-scan", "weighted-interleave", "damon"}
 LACKING = {"cap-sys-nice", "cap-sys-ptrace", "cap-sys-admin", "move-all", "pagemap-frames", "tracefs"}
 """What an ordinary user is warned of."""
 DOCTOR = """
-import ctypes, os, sys
+import contextlib, ctypes, io, os, sys
 from numaplace.cli import main
 if sys.argv[1] == "nobody":
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+        main(["doctor", "--json"])  # all that it needs is loaded by root: the project's files may be closed to others
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
     ctypes.CDLL(None).prctl(4, 1)  # what has changed its user may not look at its own memory else
 main(["doctor", "--json"])
 """
-"""Imported by root: the project's files may be closed to others."""
+"""As root, or as nobody."""
 
 
 def states(guest: Guest, user: str) -> dict[str, str]:

@@ -111,3 +111,28 @@ def test_it(lab):
     )
     assert "1 passed" in text
     assert runs == 2
+
+
+def test_a_guest_that_answers_nobody_is_no_verdict(tmp_path: Path) -> None:
+    """A test that fails and leaves such a guest is run again, in another one."""
+    text, runs = outcome(
+        tmp_path,
+        """
+import os, signal
+import tests.lab.guest
+
+tests.lab.guest.Guest.answers.__defaults__ = (5.0,)
+
+def test_it(lab):
+    guest = lab.guest("two-6.12-v2")
+    if count() == 1:
+        supervisor = guest._machine.process.pid
+        (qemu,) = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+        os.kill(int(qemu), signal.SIGSTOP)
+        assert False
+    assert guest.run(["true"]).exit_code == 0
+""",
+    )
+    assert "1 passed" in text
+    assert "guest two-6.12-v2: it answers nobody; run again (2 of 3)" in text
+    assert runs == 2

@@ -84,7 +84,7 @@ def test_each_half_is_seen_from_the_node_of_its_thread(lab: Lab, name: str) -> N
 
 def test_huge_pages_are_told_apart_too(lab: Lab) -> None:
     """A huge page faults once a round, wherever it is written: its block goes to its thread's node."""
-    guest = lab.guest("two-6.1-v2")
+    guest = lab.guest("two-6.12-v2")
     with autonuma(guest, on=False), halves(guest, pages="thp") as job:
         huge = 2 * MB
         blocks = frozenset(range(job.ready["address"], job.ready["address"] + JOB_MB * MB, huge))
