@@ -23,7 +23,7 @@ DOCTOR = """
 import contextlib, ctypes, io, os, sys
 from numaplace.cli import main
 if sys.argv[1] == "nobody":
-    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())):
         main(["doctor", "--json"])  # all that it needs is loaded by root: the project's files may be closed to others
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
     ctypes.CDLL(None).prctl(4, 1)  # what has changed its user may not look at its own memory else
