@@ -7,8 +7,8 @@ Rules it keeps:
   running test has asked for stay, so ask in each test, never once for a whole module.
 - A test that fails while the emulation oopsed one of its guests is run again, all its fixtures anew, a bounded number
   of times.
-- So is one that fails and leaves a guest that answers nobody any more: it was no verdict on the test, unless each run
-  ends so. The guest is not used again.
+- So is one that fails and leaves a guest that answers nobody any more, whatever its kernel said of that: an emulated
+  CPU whose timer is lost, as by a pause of the machine, locks up the others. Unless each run ends so it was no verdict.
 - A guest whose kernel complained of a fault fails the test that used it, even if it lived on.
 - Where guests cannot run the tests marked `lab` are skipped with the reason; in CI (CI=true) they fail.
 """
@@ -84,13 +84,13 @@ class Pool:
         complaints = []
         for guest in used:
             fault = guest.fault()
+            hung = failed and guest.alive and not guest.answers()
             if fault is not None and fault.kind is FaultKind.EMULATION:
                 self._oops = f"guest {guest.name}: {fault.line}"
+            elif hung:
+                self._oops = f"guest {guest.name}: it answers nobody ({fault.line if fault else 'and says nothing'})"
             elif fault is not None and guest.alive:
                 complaints.append(f"guest {guest.name}: {fault.line}\n{guest.console()}")
-            hung = failed and fault is None and guest.alive and not guest.answers()
-            if hung:
-                self._oops = f"guest {guest.name}: it answers nobody"
             if hung or fault is not None or guest not in self._shared.values():
                 self._shared = {name: other for name, other in self._shared.items() if other is not guest}
                 guest.close()

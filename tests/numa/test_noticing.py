@@ -16,7 +16,7 @@ SUITE = ["python", "-m", "pytest", "-q", "-s", *OPTIONS, "tests/contract/noticin
 @pytest.mark.parametrize("guest", ["two-6.1-v1", "two-6.1-v2", "two-6.12-v1", "two-6.12-v2"])
 def test_every_change_is_noticed_whichever_watcher_is_missing(lab: Lab, guest: str) -> None:
     """The suite passes on both kernels and both cgroup versions; how long each change took to be seen is printed."""
-    result = lab.guest(guest).run(SUITE, timeout_s=800, check=False)
+    result = lab.guest(guest).run(SUITE, timeout_s=480, check=False)
     for line in re.findall(r"noticed: .*", result.stdout):
         sys.stdout.write(f"{guest}: {line}\n")
     assert result.exit_code == 0, result.stdout + result.stderr
