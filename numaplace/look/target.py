@@ -89,27 +89,17 @@ def _pids(each: Cgroup) -> list[int]:
 
 
 def _found(path: str, hierarchies: Hierarchies, root: Path) -> Cgroup | None:
+    if ".." in Path(path).parts:
+        return None
     mounts = _mounts(hierarchies)
     directory = root / path.strip("/")
-    for mount in mounts:
-        if directory == mount.directory or mount.directory in directory.parents:
-            relative = directory.relative_to(mount.directory).as_posix()
-            return _existing(mount, "/" if relative == "." else f"/{relative}")
-    for mount in mounts:
-        found = _existing(mount, "/" + path.strip("/"))
-        if found is not None:
-            return found
-    return None
+    inside = [mount for mount in mounts if mount.directory in {directory, *directory.parents}]
+    name = str(directory) if inside else path
+    candidates = (cgroups.named(mount, name) for mount in inside[:1] or mounts)
+    return next((each for each in candidates if each and (each.directory / "cgroup.procs").exists()), None)
 
 
 def _mounts(hierarchies: Hierarchies) -> list[CgroupMount]:
     """The hierarchy of cpusets first: it is the one that places memory."""
     all_mounts = [hierarchies.of_controller("cpuset"), hierarchies.v2, *hierarchies.v1.values()]
     return list({mount.directory: mount for mount in all_mounts if mount is not None}.values())
-
-
-def _existing(mount: CgroupMount, path: str) -> Cgroup | None:
-    directory = mount.directory / path.strip("/")
-    if ".." in Path(path).parts or not (directory / "cgroup.procs").exists():
-        return None
-    return Cgroup(directory, mount.version, path, mount.no_prefix)

@@ -2,8 +2,6 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack
-from typing import Self
 
 from numaplace.client import NumaplaceError
 from tests.bench.follow import native
@@ -12,6 +10,7 @@ from tests.bench.follow.cases import Case, Effort, Mover, chosen, effort, order_
 from tests.bench.follow.directed import BenchError
 from tests.bench.follow.figures import Run, records_of
 from tests.bench.groups import Settings, Tell
+from tests.bench.kept import Kept
 from tests.bench.records import Record
 from tests.harness.cluster import ClusterError
 from tests.lab.guest import EmulationOopsError
@@ -43,9 +42,9 @@ class FollowGroup:
     def run(self, settings: Settings, tell: Tell) -> Iterator[Record]:
         """All figures."""
         how = effort(settings)
-        with Arenas() as arenas:
+        with Kept(Arena) as arenas:
             for kernel, case in chosen(settings):
-                yield from records_of(kernel, case, arenas.runs(kernel, case, how, tell))
+                yield from records_of(kernel, case, runs_of(arenas, kernel, case, how, tell))
         for name in native.CASES:
             if settings.wants_case(name):
                 tell(name, 0)
@@ -53,57 +52,33 @@ class FollowGroup:
                 tell("", 1)
 
 
-class Arenas:
-    """One arena at a time, kept as long as its kernel is wanted and its guest lives."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._arena: Arena | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End the arena."""
-        self._drop()
-
-    def _drop(self) -> None:
-        self._arena = None
-        self._stack.close()
-
-    def _of(self, kernel: str) -> Arena:
-        if self._arena is None or self._arena.kernel != kernel:
-            self._drop()
-            self._arena = self._stack.enter_context(Arena(kernel))
-        return self._arena
-
-    def runs(self, kernel: str, case: Case, how: Effort, tell: Tell) -> list[Run]:
-        """A case's runs. What fails is told and left out; a guest that the emulation oopsed is no verdict."""
-        todo = list(order_of_runs(case, how.repeat))
-        done: list[Run] = []
-        scene = None
-        oopses = 0
-        while todo:
-            tell(f"{kernel} {case.name}: {todo[0].value}", 0)
-            try:
-                if scene is None or todo[0] is Mover.OURS:
-                    scene = self._of(kernel).scene(case, how)
-                done.append(scene.run(todo[0]))
-                log.info("%s %s: %s", kernel, case.name, _in_words(done[-1]))
-            except EmulationOopsError as oops:
-                self._drop()
-                scene = None
-                oopses += 1
-                log.warning("%s; starting it again", oops)
-                if oopses <= OOPSES_MAX:
-                    continue
-            except _FAILED as error:
-                log.warning("%s %s, %s: not measured: %s", kernel, case.name, todo[0].value, error)
-                self._drop()
-                scene = None
-            todo.pop(0)
-            tell("", 1)
-        return done
+def runs_of(arenas: Kept[Arena], kernel: str, case: Case, how: Effort, tell: Tell) -> list[Run]:
+    """A case's runs. What fails is told and left out; a guest that the emulation oopsed is no verdict."""
+    todo = list(order_of_runs(case, how.repeat))
+    done: list[Run] = []
+    scene = None
+    oopses = 0
+    while todo:
+        tell(f"{kernel} {case.name}: {todo[0].value}", 0)
+        try:
+            if scene is None or todo[0] is Mover.OURS:
+                scene = arenas.of(kernel).scene(case, how)
+            done.append(scene.run(todo[0]))
+            log.info("%s %s: %s", kernel, case.name, _in_words(done[-1]))
+        except EmulationOopsError as oops:
+            arenas.drop()
+            scene = None
+            oopses += 1
+            log.warning("%s; starting it again", oops)
+            if oopses <= OOPSES_MAX:
+                continue
+        except _FAILED as error:
+            log.warning("%s %s, %s: not measured: %s", kernel, case.name, todo[0].value, error)
+            arenas.drop()
+            scene = None
+        todo.pop(0)
+        tell("", 1)
+    return done
 
 
 def _in_words(run: Run) -> str:

@@ -4,8 +4,6 @@ import json
 import logging
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
-from typing import Self
 
 from numaplace.client import NumaplaceError
 from numaplace.kernel.errors import KernelCallError
@@ -15,6 +13,7 @@ from tests.bench.hand import native, scenes
 from tests.bench.hand.arena import Arena
 from tests.bench.hand.cases import NATIVE, Case, Effort, chosen, effort
 from tests.bench.hand.scenes import Values
+from tests.bench.kept import Kept
 from tests.bench.records import Record
 from tests.harness.cluster import ClusterError
 from tests.lab.guest import EmulationOopsError
@@ -48,50 +47,26 @@ class HandGroup:
     def run(self, settings: Settings, tell: Tell) -> Iterator[Record]:
         """All figures."""
         how = effort(settings)
-        with Arenas() as arenas:
+        with Kept(Arena) as arenas:
             for case in chosen(settings):
                 tell(case.name, 0)
-                yield from case.records(arenas.measured(case, how))
+                yield from case.records(measured(arenas, case, how))
                 tell("", 1)
 
 
-class Arenas:
-    """One arena at a time, kept as long as its kernel is wanted and its guest lives."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._arena: Arena | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End the arena."""
-        self._drop()
-
-    def _drop(self) -> None:
-        self._arena = None
-        self._stack.close()
-
-    def _of(self, kernel: str) -> Arena:
-        if self._arena is None or self._arena.kernel != kernel:
-            self._drop()
-            self._arena = self._stack.enter_context(Arena(kernel))
-        return self._arena
-
-    def measured(self, case: Case, how: Effort) -> Values:
-        """A case's values; none, and a word why, if it failed."""
-        for _ in range(TRIES_MAX):
-            try:
-                if case.kind in NATIVE:
-                    self._drop()
-                    return native.SCENES[case.kind](how)
-                return scenes.SCENES[case.kind](self._of(case.kernel), case, how)
-            except EmulationOopsError as oops:
-                log.warning("%s; starting it again", oops)
-                self._drop()
-            except _FAILED as error:
-                log.warning("%s: not measured: %s: %s", case.name, type(error).__name__, error)
-                self._drop()
-                break
-        return {}
+def measured(arenas: Kept[Arena], case: Case, how: Effort) -> Values:
+    """A case's values; none, and a word why, if it failed."""
+    for _ in range(TRIES_MAX):
+        try:
+            if case.kind in NATIVE:
+                arenas.drop()
+                return native.SCENES[case.kind](how)
+            return scenes.SCENES[case.kind](arenas.of(case.kernel), case, how)
+        except EmulationOopsError as oops:
+            log.warning("%s; starting it again", oops)
+            arenas.drop()
+        except _FAILED as error:
+            log.warning("%s: not measured: %s: %s", case.name, type(error).__name__, error)
+            arenas.drop()
+            break
+    return {}

@@ -2,15 +2,25 @@
 
 import shutil
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from tests.bench.follow.directed import BenchError
 from tests.bench.groups import Settings
 from tests.bench.hand import bare
+from tests.bench.hand.arena import Arena
 from tests.bench.hand.cases import ALONE, HOME, KERNELS, MMAP, OURS, TOUCH, Case, Kind, chosen, effort
-from tests.bench.hand.group import Arenas, HandGroup
+from tests.bench.hand.group import HandGroup, measured
+from tests.bench.kept import Kept
 from tests.lab.guest import EmulationOopsError
+
+
+class NoGuest(Arena):
+    """An arena in which nothing is."""
+
+    def __enter__(self) -> Self:
+        return self
 
 
 def test_all_kinds_are_measured_on_each_kernel_or_natively() -> None:
@@ -52,21 +62,24 @@ def test_values_stand_beside_their_rivals() -> None:
 def test_an_oops_is_no_verdict_and_a_failure_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """The emulation's faults are tried again in a new guest, so often and no more; ours are not."""
     calls: list[str] = []
+    arenas_seen: list[object] = []
 
     def scene(arena: object, case: Case, how: object) -> dict[str, dict[str, float]]:
-        del arena, how
+        del how
+        arenas_seen.append(arena)
         calls.append(case.kernel)
         if case.kernel == "6.1":
             raise BenchError("it is so")
         raise EmulationOopsError("an oops")
 
     monkeypatch.setattr("tests.bench.hand.group.scenes.SCENES", {Kind.CALL: scene})
-    monkeypatch.setattr(Arenas, "_of", lambda _, kernel: kernel)
-    with Arenas() as arenas:
+    arenas: Kept[Arena] = Kept(NoGuest)
+    with arenas:
         for kernel, tries in (("6.1", 1), ("6.12", 3)):
             calls.clear()
-            assert arenas.measured(Case(Kind.CALL, kernel), effort(Settings(quick=True))) == {}
+            assert measured(arenas, Case(Kind.CALL, kernel), effort(Settings(quick=True))) == {}
             assert calls == [kernel] * tries
+    assert len({id(arena) for arena in arenas_seen}) == 4  # each try had its own
 
 
 def test_without_a_compiler_there_is_no_bare_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
